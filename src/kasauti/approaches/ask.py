@@ -1,0 +1,152 @@
+"""Asks a network for labels: the exact posterior, and free generation beside it.
+
+Walks in: a loaded model, a frozen template, conversations. Walks out: log-probabilities, predictions. It does not
+know which approach asks, and never reads an answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kasauti.chat.render import Renderer
+from kasauti.chat.supervise import supervise_rows
+from kasauti.core.errors import TemplateError
+from kasauti.core.progress import Progress, silent
+from kasauti.core.types import Ended, Example, Message, Prediction, Task
+from kasauti.data.conversation import fill
+from kasauti.model.labels import build_trie
+from kasauti.model.load import Loaded, window_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kasauti.chat.frozen import FrozenTemplate
+
+Conversation = Sequence[Message]
+SLACK = 8
+"""Tokens that free generation may go on beyond the longest label before it is cut."""
+
+
+class Asker:
+    """One model, one template, one set of labels.
+
+    Args:
+        loaded: the model, adapter attached or not.
+        frozen: the template it was trained with.
+        task: its labels are the possible answers.
+        build: a row as a conversation that ends with the user's turn.
+        most: tokens that prompt and answer may have together; None for the model's window.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        frozen: FrozenTemplate,
+        task: Task,
+        build: Callable[[Example], Conversation],
+        most: int | None = None,
+    ) -> None:
+        self.loaded, self.task, self.build = loaded, task, build
+        self.renderer = Renderer(frozen, loaded.tokenizer)
+        self.labels = tuple(task.labels)
+        self.trie, self.reserve = self._trie(frozen)
+        longest = min(x for x in (most, window_of(loaded.model), 10**9) if x)
+        self.limit = longest - self.reserve
+        self._prefix: Any = None
+        self._prefixed = False
+
+    def _trie(self, frozen: FrozenTemplate) -> tuple[Any, int]:
+        probe = [Message(role="user", content="a")]
+        rows = list(supervise_rows(frozen, self.loaded.tokenizer, [(0, probe, label) for label in self.labels]))
+        ids = {label: [i for i in row.labels if i != -100] for label, row in zip(self.labels, rows, strict=True)}
+        return build_trie(ids), max(len(row.ids) - row.prefix_length for row in rows)
+
+    def prompts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Token ids to ask with; a user text that is too long loses its middle, as it did in training."""
+        conversations = [self.build(example) for example in examples]
+        made = self.renderer.render_prompts(conversations)
+        return [
+            ids if len(ids) <= self.limit else self.renderer.render_prompt(conversation, limit=self.limit)
+            for ids, conversation in zip(made, conversations, strict=True)
+        ]
+
+    def log_probabilities(
+        self, examples: Sequence[Example], progress: Progress = silent, stage: str = "answer"
+    ) -> NDArray[np.float64]:
+        """Normalised log P(label | row), [rows, labels]."""
+        from kasauti.model.posterior import label_log_probabilities
+
+        done = 0
+
+        def tell(rows: int) -> None:
+            nonlocal done
+            done += rows
+            progress(stage, done, len(examples))
+
+        logs: NDArray[np.float64] = label_log_probabilities(
+            self.loaded.model, self.prompts(examples), self.trie, prefix=self.prefix, progress=tell
+        )
+        return logs
+
+    @property
+    def prefix(self) -> Any:
+        """What every prompt begins with, whatever the row says, computed once per model; None for nothing."""
+        if not self._prefixed:
+            self._prefix, self._prefixed = self._fixed_prefix(), True
+        return self._prefix
+
+    def _fixed_prefix(self) -> Any:
+        from kasauti.model.posterior import common_prefix, compute_prefix
+
+        fields = [dict.fromkeys(self.task.columns, word) for word in ("a", "Z", "7")]
+        rows = [Example(id="", fields=f, text=fill(self.task.input, f), answer=None) for f in fields]
+        try:
+            prompts = self.renderer.render_prompts([self.build(row) for row in rows])
+        except TemplateError:
+            return None
+        shared = common_prefix(prompts)
+        return compute_prefix(self.loaded.model, prompts[0][:shared]) if 0 < shared < self.limit else None
+
+    def generate(
+        self, examples: Sequence[Example], progress: Progress = silent, stage: str = "generate"
+    ) -> list[Prediction]:
+        """What the model writes when it is left to write: greedy, until it ends its turn; text that is no label is
+        unparsable."""
+        from kasauti.model.generate import generate
+
+        prompts = self.prompts(examples)
+        longest = max(len(path) for path in self.trie.label_edges)
+        done, began = 0, time.perf_counter()
+
+        def tell(rows: int) -> None:
+            nonlocal done
+            done += rows
+            progress(stage, done, len(examples))
+
+        texts = generate(
+            self.loaded.model,
+            prompts,
+            end_ids=self.renderer.stop_ids,
+            max_new_tokens=longest + SLACK,
+            prefix=self.prefix,
+            progress=tell,
+        )
+        seconds = (time.perf_counter() - began) / max(1, len(prompts))
+        made = []
+        for text, prompt in zip(texts, prompts, strict=True):
+            raw = self.renderer.parse_answer(text.ids, answers=self.labels)
+            valid = text.ended and raw in self.task.labels
+            made.append(
+                Prediction(
+                    answer=raw if valid else None,
+                    ended=Ended.ANSWERED if valid else Ended.UNPARSABLE,
+                    raw=raw,
+                    seconds=seconds,
+                    input_tokens=len(prompt),
+                    output_tokens=len(text.ids) + text.ended,
+                )
+            )
+        return made

@@ -1,0 +1,96 @@
+"""The untrained model, asked: with the input alone, or with the task's instructions and its labels listed.
+
+Nothing is learnt from the training rows; the calibration rows give a temperature.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from kasauti.approaches.ask import Asker, Conversation
+from kasauti.approaches.calibrated import accuracy_of, predictions_from, temperature_for
+from kasauti.approaches.workbench import Workbench
+from kasauti.core.files import read_json, write_json
+from kasauti.core.types import Example, Message, Prediction, Task
+
+
+def listed_instructions(task: Task) -> str:
+    """The task's instructions followed by its labels, one a line, with their descriptions."""
+    lines = [f"- {label}: {description}" if description else f"- {label}" for label, description in task.labels.items()]
+    return f"{task.instructions.strip()}\n\nCategories:\n{chr(10).join(lines)}".lstrip()
+
+
+class _Prompt:
+    """What both prompts share."""
+
+    name = ""
+    family = "prompt"
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self.temperature = 1.0
+        self.chosen: dict[str, Any] = {}
+        self._asker: Asker | None = None
+
+    def conversation(self, example: Example) -> Conversation:
+        """The turns that end with the user's."""
+        raise NotImplementedError
+
+    @property
+    def asker(self) -> Asker:
+        loaded = self.bench.loaded()
+        if self._asker is None or self._asker.loaded is not loaded:
+            self._asker = Asker(loaded, self.bench.frozen, self.bench.task, self.conversation)
+        return self._asker
+
+    def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
+        logs = self.asker.log_probabilities(calibrate, self.bench.progress, f"{self.name}: calibrate")
+        self.temperature = temperature_for(logs, calibrate, self.asker.labels)
+        self.chosen = {
+            "validation_accuracy": accuracy_of(logs, calibrate, self.asker.labels),
+            "temperature": self.temperature,
+        }
+        return self
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        asker = self.asker  # loads the model, which is not part of an answer's time
+        began = time.perf_counter()
+        logs = asker.log_probabilities(examples, self.bench.progress, self.name)
+        return predictions_from(logs, asker.labels, self.temperature, seconds=time.perf_counter() - began)
+
+    def generate(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Free generation for the same rows."""
+        return self.asker.generate(examples, self.bench.progress, f"{self.name}: generate")
+
+    def save(self, folder: str) -> None:
+        write_json(Path(folder) / "prompt.json", {"temperature": self.temperature, "chosen": self.chosen})
+
+    def load(self, folder: str) -> Self:
+        kept = read_json(Path(folder) / "prompt.json")
+        self.temperature, self.chosen = float(kept["temperature"]), dict(kept["chosen"])
+        return self
+
+    def about(self) -> Mapping[str, Any]:
+        return self.chosen
+
+
+class PromptNone(_Prompt):
+    """The input alone, with no instructions: what the model makes of it by itself."""
+
+    name = "prompt_none"
+
+    def conversation(self, example: Example) -> Conversation:
+        return [Message(role="user", content=example.text)]
+
+
+class PromptInstructions(_Prompt):
+    """The task's instructions, the labels with their descriptions, then the input."""
+
+    name = "prompt_instructions"
+
+    def conversation(self, example: Example) -> Conversation:
+        system = Message(role="system", content=listed_instructions(self.bench.task))
+        return [system, Message(role="user", content=example.text)]

@@ -1,0 +1,126 @@
+"""The model with an adapter trained on the training rows, asked with the task's instructions as written."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from kasauti.approaches.ask import Asker, Conversation
+from kasauti.approaches.calibrated import accuracy_of, predictions_from, temperature_for
+from kasauti.approaches.workbench import Workbench
+from kasauti.core.files import read_json, write_json
+from kasauti.core.types import Example, Prediction
+from kasauti.data.conversation import messages
+
+if TYPE_CHECKING:
+    from kasauti.model.load import Loaded
+
+WATCHED = 100
+"""Validation rows whose accuracy is shown after each epoch; it decides nothing, the validation loss does."""
+
+
+class Tuned:
+    """LoRA by the task's recipe; the checkpoint with the lowest validation loss; a temperature from the calibration
+    rows."""
+
+    name = "tuned"
+    family = "tuned"
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self.adapter = ""
+        self.temperature = 1.0
+        self.length = 0
+        self.chosen: dict[str, Any] = {}
+        self._asker: Asker | None = None
+
+    def conversation(self, example: Example) -> Conversation:
+        """The very turns of training."""
+        return messages(self.bench.task, example, with_answer=False)
+
+    @property
+    def asker(self) -> Asker:
+        loaded = self.bench.loaded(self.adapter)
+        if self._asker is None or self._asker.loaded is not loaded:
+            self._asker = Asker(loaded, self.bench.frozen, self.bench.task, self.conversation, self.length)
+        return self._asker
+
+    def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
+        from kasauti.train.run import train_adapter
+
+        bench, recipe = self.bench, self.bench.recipe
+        labels = tuple(bench.task.labels)
+
+        held: list[Loaded] = []
+        seen = choose[:WATCHED]
+
+        def evaluate(model: Any) -> dict[str, float]:
+            asked = dataclasses.replace(held[0], model=model)
+            asker = Asker(asked, bench.frozen, bench.task, self.conversation, recipe.length)
+            accuracy = accuracy_of(asker.log_probabilities(seen), seen, labels)
+            return {} if accuracy is None else {"validation_accuracy": accuracy, "validation_rows": len(seen)}
+
+        def load() -> Loaded:
+            held.append(bench.fresh())
+            return held[0]
+
+        run = train_adapter(
+            bench.task,
+            train,
+            choose,
+            load,
+            bench.frozen,
+            recipe,
+            model_sha256=bench.model_sha256,
+            evaluate=evaluate,
+            progress=bench.progress,
+        )
+        held.clear()  # the trained copy; what is asked from here on is what lies on disk
+        gc.collect()
+        self.adapter, self.length = str(run.adapter), recipe.length
+        logs = self.asker.log_probabilities(calibrate, bench.progress, "tuned: calibrate")
+        self.temperature = temperature_for(logs, calibrate, labels)
+        self.chosen = {
+            "run": run.id,
+            "fit_seconds": run.summary["seconds"],
+            "temperature": self.temperature,
+            "parameters": run.summary["parameters"],
+            "recipe": run.summary["recipe"],
+            "curve": run.summary["curve"],
+        }
+        return self
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        asker = self.asker  # loads the model, which is not part of an answer's time
+        began = time.perf_counter()
+        logs = asker.log_probabilities(examples, self.bench.progress, self.name)
+        return predictions_from(logs, asker.labels, self.temperature, seconds=time.perf_counter() - began)
+
+    def generate(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Free generation for the same rows."""
+        return self.asker.generate(examples, self.bench.progress, f"{self.name}: generate")
+
+    def save(self, folder: str) -> None:
+        target = Path(folder) / "adapter"
+        shutil.copytree(self.adapter, target, dirs_exist_ok=True)
+        write_json(
+            Path(folder) / "tuned.json", {"temperature": self.temperature, "length": self.length, "chosen": self.chosen}
+        )
+
+    def load(self, folder: str) -> Self:
+        kept = read_json(Path(folder) / "tuned.json")
+        self.adapter = str(Path(folder) / "adapter")
+        self.temperature, self.length, self.chosen = (
+            float(kept["temperature"]),
+            int(kept["length"]),
+            dict(kept["chosen"]),
+        )
+        return self
+
+    def about(self) -> Mapping[str, Any]:
+        return self.chosen

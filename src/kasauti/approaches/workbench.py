@@ -1,0 +1,106 @@
+"""What approaches share: the task, the recipe, the frozen template, and one loaded network at a time.
+
+Walks in: a task. Walks out: models, lazily; nothing heavy is imported before a model is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kasauti.core.progress import Progress, silent
+from kasauti.core.types import Task
+
+if TYPE_CHECKING:
+    from kasauti.chat.frozen import FrozenTemplate
+    from kasauti.model.load import Loaded
+    from kasauti.train.recipe import Recipe
+
+
+class Workbench:
+    """Loads on demand and remembers.
+
+    Args:
+        task: the task.
+        progress: told how far long work is.
+    """
+
+    def __init__(self, task: Task, progress: Progress = silent) -> None:
+        self.task, self.progress = task, progress
+        self._tokenizer: Any = None
+        self._frozen: FrozenTemplate | None = None
+        self._held: tuple[str, Loaded] | None = None
+        self._recipe: Recipe | None = None
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, without its weights."""
+        if self._tokenizer is None:
+            from kasauti.model.load import load_tokenizer
+
+            self._tokenizer = load_tokenizer(self.task.model, self.task.folder)
+        return self._tokenizer
+
+    @property
+    def frozen(self) -> FrozenTemplate:
+        """The chat template, frozen."""
+        if self._frozen is None:
+            from kasauti.chat.template import freeze
+
+            self._frozen = freeze(self.tokenizer, named=self.task.chat_template, folder=self.task.folder)
+        return self._frozen
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model's files."""
+        from kasauti.model.load import model_hash
+
+        return model_hash(self.task.model, self.task.folder)
+
+    def fresh(self) -> Loaded:
+        """A new copy of the base model, for who will change it; the one held is let go first, to have memory for one
+        only."""
+        from kasauti.model.load import load
+
+        self._held = None
+        return load(self.task.model, self.task.folder)
+
+    def loaded(self, adapter: str | None = None) -> Loaded:
+        """The base model, or the base model with the adapter of a folder, in eval mode; kept until another is asked
+        for.
+
+        Raises:
+            ModelError: model or adapter cannot be loaded.
+            TemplateError: the adapter was trained with another template than this tokenizer's.
+        """
+        key = adapter or ""
+        if self._held is None or self._held[0] != key:
+            self._held = (key, self._with_adapter(adapter) if adapter else self.fresh())
+        return self._held[1]
+
+    def _with_adapter(self, folder: str) -> Loaded:
+        import dataclasses
+        from pathlib import Path
+
+        from kasauti.chat.frozen import FrozenTemplate
+        from kasauti.chat.template import check_same
+        from kasauti.model.adapters import load_adapter
+        from kasauti.model.load import load
+
+        check_same(FrozenTemplate.load(folder), self.tokenizer)
+        if Path(folder, "adapter_config.json").exists():
+            base = self.fresh()
+            return dataclasses.replace(base, model=load_adapter(base.model, folder))
+        self._held = None
+        return load(folder, self.task.folder)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe for this model with what the task file sets; the model's weights are not read for it."""
+        if self._recipe is None:
+            from kasauti.model.adapters import count
+            from kasauti.model.load import window_of, without_weights
+            from kasauti.train.recipe import recipe_for
+
+            empty = without_weights(self.task.model, self.task.folder)
+            self._recipe = recipe_for(self.task.train, count(empty)[1], self.task.seed, window=window_of(empty))
+        return self._recipe

@@ -1,0 +1,81 @@
+"""`kasauti plan`: what training would need, and whether it fits this machine. Nothing is written."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING
+
+from kasauti.cli.command import CommandResult, check_model, open_task
+from kasauti.cli.draw import duration, size, table
+
+if TYPE_CHECKING:
+    from kasauti.train.plan import Plan
+
+HELP = "what training would need: tokens, steps, memory, time, cost"
+ABOUT = """Count the tokens of every row, estimate memory, and time a few real training steps on this machine. Exits
+with 1 where training does not fit into the memory that is free. Nothing is written."""
+
+_SMALLER = "lower train.micro_batch or train.length, set train.gradient_checkpointing, or take a smaller model."
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments of plan."""
+    parser.add_argument("--no-timing", action="store_true", help="do not load the model: no time and no cost")
+
+
+def run(args: argparse.Namespace) -> CommandResult:
+    """Plan and print."""
+    from kasauti.approaches.workbench import Workbench
+    from kasauti.data.split import load_split
+    from kasauti.train.plan import make_plan
+
+    task = open_task(args)
+    split, _ = load_split(task)
+    bench = Workbench(task, args.progress)
+    check_model(bench)
+    plan = make_plan(
+        task,
+        split.train,
+        split.validation_choose,
+        bench.frozen,
+        bench.tokenizer,
+        load=None if args.no_timing else bench.fresh,
+        progress=args.progress,
+    )
+    return CommandResult(dataclasses.asdict(plan), _lines(plan), 0 if plan.fits else 1)
+
+
+def _lines(plan: Plan) -> list[str]:
+    memory, recipe = plan.memory, plan.recipe
+    share = 100 * plan.trainable / max(1, plan.parameters)
+    rows = [
+        ("rows", f"{plan.rows:,} to train on, {plan.validation_rows:,} to choose a checkpoint"),
+        (
+            "tokens",
+            f"{plan.tokens:,} a pass, {plan.supervised_tokens:,} of them supervised; longest row {plan.longest:,}",
+        ),
+        ("shortened", f"{plan.shortened:,} rows over {recipe['length']:,} tokens"),
+        ("steps", f"{plan.steps:,}: {recipe['epochs']:g} epochs, {recipe['batch']} rows a step"),
+        (
+            "parameters",
+            f"{plan.trainable:,} trainable of {plan.parameters:,} ({share:.2g}%), method {recipe['method']}",
+        ),
+        (
+            "memory",
+            f"{size(memory.total)}: weights {size(memory.weights)}, gradients {size(memory.gradients)}, "
+            f"optimizer {size(memory.optimizer)}, activations {size(memory.activations)}, "
+            f"process {size(memory.process)}",
+        ),
+        ("free", f"{size(plan.free)} on {plan.device}"),
+    ]
+    if plan.seconds is not None and plan.cost is not None:
+        rate = f"{plan.tokens_per_second:,.0f} tokens a second measured" if plan.tokens_per_second else ""
+        rows += [
+            ("time", f"about {duration(plan.seconds)} ({rate})"),
+            ("cost", f"{plan.cost:.2g} at {plan.price_per_hour:g} an hour"),
+        ]
+    return [
+        *table(("what", "how much"), rows),
+        "It fits this machine." if plan.fits else f"It does not fit: {_SMALLER}",
+    ]

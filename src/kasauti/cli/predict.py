@@ -1,0 +1,50 @@
+"""`kasauti predict`: an answer for every row of a file, in order."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from kasauti.cli.command import CommandResult, open_task
+from kasauti.cli.draw import percent
+
+HELP = "answer every row of a file, in order; resumable with -o"
+ABOUT = """Answer every row of FILE with the champion version, or, before there is one, with what the newest trial
+ships. One JSON line a row: row, answer, confidence, probabilities (with --probabilities), accepted. The
+answer is always one of the labels; accepted is false where the confidence is under the threshold that kept
+95% of the validation rows right, and everywhere if no threshold did. With -o the same command goes on where
+it was cut off; without it the lines go to standard output."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments of predict."""
+    parser.add_argument("file", metavar="FILE", help="rows to answer; the target column need not be there")
+    parser.add_argument("-o", "--output", metavar="OUT", help="JSON-lines file for the answers")
+    parser.add_argument("--probabilities", action="store_true", help="give the probability of every label")
+
+
+def run(args: argparse.Namespace) -> CommandResult:
+    """Answer the file."""
+    from kasauti.core.progress import silent
+    from kasauti.registry.answer import answer_file, answerer, answering_task, answers, check_file, check_output
+
+    task = open_task(args)
+    if args.output is not None:
+        check_output(args.file, args.output)
+    rows = check_file(answering_task(task), args.file)
+    progress = silent if args.output is None and args.outlet.is_terminal else args.progress
+    one = answerer(task, progress)
+    who: dict[str, Any] = {"rows": rows, "answered_by": one.name, "threshold": one.threshold}
+    if args.output is not None:
+        done = answer_file(one, args.file, args.output, rows, probabilities=args.probabilities, progress=progress)
+        share = f"{done.accepted} of {done.rows} answers are accepted ({percent(done.accepted / done.rows, 0)})"
+        document = {**who, "accepted": done.accepted, "resumed_at": done.resumed_at, "output": args.output}
+        return CommandResult(document, [f"Answered by {one.name}: {share}.", f"Answers: {args.output}"])
+    chunks = answers(one, args.file, rows, probabilities=args.probabilities, progress=progress)
+    if args.json:
+        made = [row for chunk in chunks for row in chunk]
+        return CommandResult({**who, "accepted": sum(row["accepted"] for row in made), "answers": made}, ())
+    for chunk in chunks:
+        args.outlet.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in chunk))
+    return CommandResult(who, ())

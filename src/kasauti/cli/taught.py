@@ -1,0 +1,163 @@
+"""What an audit shows beside the checks of the data: the supervision proof, lengths, rows to read, pairs of duplicates.
+
+Walks in: a task, its parts. Walks out: `Seen`, plain values for `audit.json` and its page. It does not know the
+checks of the data, or how a page looks. A model that cannot be used is a finding here, so that the data are audited
+all the same.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kasauti.approaches.workbench import Workbench
+from kasauti.core.errors import KasautiError
+from kasauti.core.progress import Progress
+from kasauti.core.types import Example, Finding, Severity, Task
+from kasauti.data.conversation import content, messages
+from kasauti.data.duplicates import near_groups, words
+from kasauti.train.recipe import Recipe
+
+NEAR = 0.8
+"""Word-set Jaccard from which two rows are laid side by side."""
+PAIRS = 40
+SUMMED = ("rows", "tokens", "supervised_tokens", "shortened_rows", "unknown_rows")
+LARGEST = ("longest", "longest_answer")
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What was seen."""
+
+    findings: list[Finding] = field(default_factory=list)
+    proof: dict[str, Any] | None = None
+    """Counts over all rows; None where the proof could not be made or a row is at fault."""
+    lengths: dict[str, Any] | None = None
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    duplicates: list[dict[str, Any]] = field(default_factory=list)
+
+
+def look(task: Task, parts: Mapping[str, Sequence[Example]], samples: int, progress: Progress) -> Seen:
+    """Prove every row that has a valid answer, lay out `samples` random ones, pair duplicates."""
+    seen = Seen(duplicates=duplicate_pairs(parts))
+    try:
+        bench = Workbench(task)
+        frozen, tokenizer, recipe = bench.frozen, bench.tokenizer, bench.recipe
+    except KasautiError as error:
+        seen.findings.append(_stop("model", error, task.model, "Nothing can be prompted or tuned with this model."))
+        return seen
+    _prove(task, parts, frozen, tokenizer, recipe, progress, seen)
+    _lay_out(task, parts, samples, frozen, tokenizer, recipe.length, seen)
+    return seen
+
+
+def _prove(
+    task: Task,
+    parts: Mapping[str, Sequence[Example]],
+    frozen: Any,
+    tokenizer: Any,
+    recipe: Recipe,
+    progress: Progress,
+    seen: Seen,
+) -> None:
+    from kasauti.train.run import proved_rows
+
+    total, done, whole = sum(map(len, parts.values())), 0, True
+    counts: dict[str, Any] = {}
+    lengths: list[int] = []
+    for part, examples in parts.items():
+        progress("prove", done, total, part)
+        rows, done = _answered(task, examples), done + len(examples)
+        try:
+            made, proof = proved_rows(task, rows, frozen, tokenizer, recipe)
+        except KasautiError as error:
+            why = "A model that is taught this learns something else than the answer and its end."
+            seen.findings.append(_stop("supervision", error, part, why))
+            whole = False
+            continue
+        lengths += [len(row.ids) for row in made]
+        for name in SUMMED:
+            counts[name] = counts.get(name, 0) + getattr(proof, name)
+        for name in LARGEST:
+            counts[name] = max(counts.get(name, 0), getattr(proof, name))
+        if proof.shortened_rows:
+            seen.findings.append(_shortened(part, proof.shortened_rows, proof.shortened_row_numbers, recipe.length))
+    progress("prove", total, total)
+    seen.lengths = {"values": lengths, "limit": recipe.length, "unit": "tokens"} if lengths else None
+    seen.proof = {**counts, "template_sha256": frozen.sha256, "length": recipe.length} if whole else None
+
+
+def _answered(task: Task, examples: Sequence[Example]) -> list[Example]:
+    """Rows that can be proved; the others are findings of the checks of the data."""
+    return [e for e in examples if (e.answer or "").strip() and (not task.labels or e.answer in task.labels)]
+
+
+def _stop(check: str, error: KasautiError, where: str, why: str) -> Finding:
+    what = f"{error.where}: {error.what}" if error.where else error.what
+    return Finding(check=check, severity=Severity.STOP, what=what, where=where, count=1, why=why, mend=error.mend)
+
+
+def _shortened(part: str, count: int, rows: Sequence[int], limit: int) -> Finding:
+    return Finding(
+        check="lengths",
+        severity=Severity.WARN,
+        where=part,
+        count=count,
+        rows=list(rows),
+        what=f"{count} rows are longer than {limit} tokens: the middle of the user's text is left out",
+        why="What decides the answer may stand there. The answer itself is never cut.",
+        mend="Set train.length higher, or shorten those inputs.",
+    )
+
+
+def _lay_out(
+    task: Task,
+    parts: Mapping[str, Sequence[Example]],
+    samples: int,
+    frozen: Any,
+    tokenizer: Any,
+    length: int,
+    seen: Seen,
+) -> None:
+    """Random rows, token by token; the same rows for the same seed."""
+    from kasauti.chat.supervise import supervise
+    from kasauti.chat.view import render_html, token_view
+    from kasauti.train.run import longest_answer
+
+    pool = [(part, row) for part, examples in parts.items() for row in _answered(task, examples)]
+    chosen = random.Random(task.seed).sample(pool, min(samples, len(pool)))
+    try:
+        reserve = longest_answer(task, frozen, tokenizer)
+        for part, row in chosen:
+            turns = messages(task, row, with_answer=False)
+            made = supervise(frozen, tokenizer, turns, row.answer or "", length, reserve=reserve)
+            view = render_html(token_view(tokenizer, made))
+            seen.samples.append({"row": row.row, "part": part, "answer": row.answer, "html": view})
+    except KasautiError:  # told already by the proof
+        return
+
+
+def duplicate_pairs(parts: Mapping[str, Sequence[Example]]) -> list[dict[str, Any]]:
+    """Rows that nearly repeat another, beside it: first those whose answers differ, then those in two parts; at most
+    `PAIRS`.
+    """
+    pool = [(part, row) for part, examples in parts.items() for row in examples]
+    pairs: list[tuple[tuple[bool, bool, float], int, dict[str, Any]]] = []
+    for group in near_groups([content(row) for _, row in pool], NEAR):
+        first = group[0]
+        for other in group[1:]:
+            (part_a, a), (part_b, b) = pool[first], pool[other]
+            one, two = words(content(a)), words(content(b))
+            similarity = len(one & two) / max(1, len(one | two))
+            if similarity >= NEAR:
+                rank = (a.answer == b.answer, part_a == part_b, -similarity)
+                pairs.append(
+                    (rank, len(pairs), {"similarity": similarity, "a": _side(part_a, a), "b": _side(part_b, b)})
+                )
+    return [pair for _, _, pair in sorted(pairs, key=lambda p: p[:2])[:PAIRS]]
+
+
+def _side(part: str, row: Example) -> dict[str, Any]:
+    return {"row": row.row, "part": part, "text": content(row), "answer": row.answer}

@@ -1,0 +1,106 @@
+"""`kasauti trial`: every approach on the same held-out rows, and the verdict."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kasauti.cli.command import CommandResult, check_model, lock, open_task, state_path
+from kasauti.cli.draw import percent, table
+
+if TYPE_CHECKING:
+    from kasauti.core.progress import Progress
+    from kasauti.core.types import Task
+    from kasauti.decide.trial import Trial
+
+HELP = "fit every approach, judge all on the same test rows, give the verdict"
+ABOUT = """Fit every approach on the training rows, choose on the validation rows, judge all once on the same test
+rows, and say which to ship and why. The same command goes on with a trial that was cut off. Leaves
+.kasauti/trials/<id>/trial.json, report.html and predictions.parquet."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments of trial."""
+    parser.add_argument(
+        "--approaches", metavar="A,B,…", help="only these: majority, classical, prompt_none, … (default: all)"
+    )
+
+
+def run(args: argparse.Namespace) -> CommandResult:
+    """Judge and print the verdict."""
+    from kasauti.approaches.catalogue import DEFAULT, check_names
+
+    task = open_task(args)
+    names = DEFAULT
+    if args.approaches is not None:
+        names = check_names([name.strip() for name in args.approaches.split(",") if name.strip()])
+    check_trial(task, names)
+    with lock(task):
+        made = judge(task, names, args.progress)
+    return CommandResult(document(task, made), verdict_lines(task, made))
+
+
+def check_trial(task: Task, names: Sequence[str]) -> None:
+    """Find bad data and an unusable model before anything is written.
+
+    Raises:
+        UsageError: in one line.
+    """
+    from kasauti.approaches.catalogue import CATALOGUE
+    from kasauti.approaches.workbench import Workbench
+    from kasauti.data.split import load_split
+    from kasauti.decide.fitted import NETWORKS
+
+    load_split(task)
+    if any(CATALOGUE[name].family in NETWORKS for name in names):
+        check_model(Workbench(task))
+
+
+def judge(task: Task, names: Sequence[str], progress: Progress) -> Trial:
+    """The trial, found, resumed or made."""
+    from kasauti.decide.trial import run_trial
+
+    return run_trial(task, names, progress)
+
+
+def document(task: Task, made: Trial) -> dict[str, Any]:
+    """`trial.json`, with the trial's id and the paths of what it left."""
+    return {
+        **made.document,
+        "id": made.id,
+        "folder": state_path(task, "trials", made.id),
+        "report": state_path(task, "trials", made.id, "report.html"),
+    }
+
+
+def verdict_lines(task: Task, made: Trial) -> list[str]:
+    """The verdict in sentences, the approaches as a table, the report's path."""
+    trial = made.document
+    verdict = trial["verdict"]
+    lines = [f"Ship: {verdict['ship']}.", *(f"- {sentence}" for sentence in verdict["because"])]
+    if verdict["needs"]:
+        lines += ["What would change it:", *(f"- {sentence}" for sentence in verdict["needs"])]
+    return [*lines, "", *approaches_table(trial), f"Report: {state_path(task, 'trials', made.id, 'report.html')}"]
+
+
+def approaches_table(trial: Mapping[str, Any]) -> list[str]:
+    """One line an approach, those that failed with their reason."""
+    ship = trial["verdict"]["ship"]
+    rows: list[tuple[str, ...]] = []
+    for one in trial["approaches"]:
+        accuracy, latency = one["accuracy"], one.get("latency_ms") or {}
+        rows.append(
+            (
+                f"{one['name']} *" if one["name"] == ship else one["name"],
+                percent(accuracy["value"]),
+                f"{percent(accuracy['low'])} – {percent(accuracy['high'])}",
+                percent(one["macro_f1"]),
+                percent(one["invalid_rate"]),
+                f"{latency['p95']:.1f}" if latency.get("p95") is not None else "–",
+                f"{one['cost_per_1k_calls']:.2g}",
+            )
+        )
+    head = ("approach", "accuracy", "95% interval", "macro-F1", "invalid", "p95 ms", "cost per 1k")
+    failed = [f"{one['name']} failed: {one['why']}" for one in trial.get("failed", ())]
+    return [*table(head, rows, right=head[1:]), *failed]

@@ -1,0 +1,1 @@
+"""The words everything else uses: values, errors, the task file, files. Imports neither torch nor pandas."""

@@ -1,0 +1,303 @@
+"""The data, divided once: train, two halves of validation, test.
+
+Walks in: the rows of the task's files. Walks out: a `Split`, and findings about what had to be taken out to keep the
+test rows unseen. It does not know tokens or models. Rows with the same normalised text, or of the same group, are in
+one part.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from kasauti.core.errors import DataError
+from kasauti.core.types import Example, Finding, Severity, Split, Task
+from kasauti.data.conversation import check_labels_used, content, load_examples
+from kasauti.data.duplicates import merge, near_groups, normalise
+from kasauti.data.versions import data_version, fingerprint, hash_test_rows
+
+TEST_SHARE = 0.2
+"""Of the rows, where no test file is given."""
+VALIDATION_SHARE = 0.1
+"""Of the rows that are left, where no validation file is given."""
+NEAR = 0.8
+"""Word-set Jaccard from which two rows are kept in one part when parts are split off."""
+MIN_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """Rows that must not be parted."""
+
+    rows: tuple[int, ...]
+    answers: Counter[str]
+    """Rows by answer; all under one empty answer where the task has no labels."""
+    label: str
+    """The most common answer of the rows; the first in the alphabet of equals."""
+    key: str
+    """Decides the cluster's place before shuffling, so that the order of the file does not."""
+
+
+def load_split(task: Task, *, strict: bool = True) -> tuple[Split, list[Finding]]:
+    """Load the task's files and divide them with the task's seed; near-duplicates are kept in one part.
+
+    Args:
+        task: names the files, the group and the seed.
+        strict: refuse rows with faults; False is for the audit, which shows them all.
+
+    Raises:
+        DataError: a file or a row is at fault, a label has no row, or there are too few rows.
+    """
+    train, validation, test = (load_examples(task, part, strict=strict) for part in ("train", "validation", "test"))
+    if strict:
+        check_labels_used(task, (*train, *validation, *test))
+    near: list[list[str]] = []
+    if not (validation and test):
+        near = [[train[i].id for i in group] for group in near_groups([content(e) for e in train], NEAR)]
+    return make_split(task, train, validation, test, task.seed, clusters=near)
+
+
+def make_split(
+    task: Task,
+    train: Sequence[Example],
+    validation: Sequence[Example] | None,
+    test: Sequence[Example] | None,
+    seed: int,
+    *,
+    clusters: Sequence[Collection[str]] = (),
+) -> tuple[Split, list[Finding]]:
+    """Divide the rows: seeded, stratified by label, groups and duplicates kept whole.
+
+    What is not given is split off: `TEST_SHARE` of train as test, `VALIDATION_SHARE` of the rest as validation. What is
+    given stays as it is, but rows that also stand in a later part (train < validation < test) are taken out of the
+    earlier one, so that no test row was ever learnt from. The result depends on the rows and the seed, not on their
+    order.
+
+    Args:
+        task: its kind says whether to stratify, its `group` is told in findings.
+        train: all rows to learn from.
+        validation: rows of a validation file; None or empty splits them off.
+        test: rows of a test file; None or empty splits them off.
+        seed: of the shuffle.
+        clusters: ids of rows that must stay together besides, such as near-duplicates.
+
+    Returns:
+        The split, and findings that count what was taken out and why.
+
+    Raises:
+        DataError: fewer than 10 rows to learn from, fewer than 2 labels, or nothing that can be split off.
+    """
+    validation, test = list(validation or ()), list(test or ())
+    kept, kept_validation, findings = _without_later_parts(train, validation, test)
+    _check_enough(task, kept, len(train))
+    draw = random.Random(seed)
+    pool = _clusters(task, kept, clusters)
+    held_test, held_validation = test, kept_validation
+    if not test:
+        taken, pool = _take(pool, TEST_SHARE, 1, draw, leave_one=True)
+        held_test = _rows(kept, taken)
+    if not validation:
+        taken, pool = _take(pool, VALIDATION_SHARE, 2, draw, leave_one=True)
+        held_validation = _rows(kept, taken)
+    halves = _clusters(task, held_validation, clusters)
+    choose, calibrate = _take(halves, 0.5, 1, draw, leave_one=False)
+    parts = {
+        "train": _rows(kept, pool),
+        "validation_choose": _rows(held_validation, choose),
+        "validation_calibrate": _rows(held_validation, calibrate),
+        "test": held_test,
+    }
+    for name, rows in parts.items():
+        if not rows:
+            raise _nothing_left(task, name, given=bool(validation) and name.startswith("validation"))
+    return _sealed(parts, data_version((*train, *validation, *test)), seed), findings
+
+
+def _sealed(parts: dict[str, list[Example]], version: str, seed: int) -> Split:
+    """The parts with their hashes."""
+    return Split(
+        train=tuple(parts["train"]),
+        validation_choose=tuple(parts["validation_choose"]),
+        validation_calibrate=tuple(parts["validation_calibrate"]),
+        test=tuple(parts["test"]),
+        data_version=version,
+        fingerprint=fingerprint(version, seed, parts),
+        test_sha256=hash_test_rows(parts["test"]),
+    )
+
+
+def parts_of(split: Split) -> dict[str, Sequence[Example]]:
+    """The parts as a reader thinks of them: train, validation (both halves), test."""
+    return {"train": split.train, "validation": split.validation, "test": split.test}
+
+
+def _roots(examples: Sequence[Example], clusters: Sequence[Collection[str]] = ()) -> list[int]:
+    """The cluster of each row: same normalised content, same group, or same passed-in cluster, transitively."""
+    links: defaultdict[tuple[str, str | int], list[int]] = defaultdict(list)
+    cluster_of: defaultdict[str, list[int]] = defaultdict(list)
+    for number, cluster in enumerate(clusters):
+        for id in cluster:
+            cluster_of[id].append(number)
+    for index, example in enumerate(examples):
+        links["text", normalise(content(example))].append(index)
+        if example.group is not None:
+            links["group", example.group].append(index)
+        for number in cluster_of.get(example.id, ()):
+            links["cluster", number].append(index)
+    return merge(len(examples), links.values())
+
+
+def _without_later_parts(
+    train: Sequence[Example], validation: Sequence[Example], test: Sequence[Example]
+) -> tuple[list[Example], list[Example], list[Finding]]:
+    """Train and validation without the rows whose cluster reaches into a later part."""
+    everything = [*train, *validation, *test]
+    latest = [0] * len(train) + [1] * len(validation) + [2] * len(test)
+    roots = _roots(everything)
+    reach: defaultdict[int, int] = defaultdict(int)
+    for root, part in zip(roots, latest, strict=True):
+        reach[root] = max(reach[root], part)
+    stays = [reach[root] == part for root, part in zip(roots, latest, strict=True)]
+    cut = len(train)
+    kept = [e for e, stay in zip(train, stays[:cut], strict=True) if stay]
+    kept_validation = [e for e, stay in zip(validation, stays[cut : cut + len(validation)], strict=True) if stay]
+    findings = []
+    for name, rows, kept_rows, later in (
+        ("train", train, kept, (("validation", validation), ("test", test))),
+        ("validation", validation, kept_validation, (("test", test),)),
+    ):
+        staying = {id(e) for e in kept_rows}
+        gone = [e for e in rows if id(e) not in staying]
+        if gone:
+            findings.append(_taken_out(name, gone, dict(later)))
+    return kept, kept_validation, findings
+
+
+def _taken_out(name: str, gone: Sequence[Example], later: dict[str, Sequence[Example]]) -> Finding:
+    evidence = []
+    for part, rows in later.items():
+        exact = {content(e).strip() for e in gone}
+        same = {normalise(content(e)) for e in gone}
+        groups = {e.group for e in gone if e.group is not None}
+        raw = sum(content(e).strip() in exact for e in rows)
+        near = sum(normalise(content(e)) in same for e in rows)
+        grouped = sum(e.group in groups for e in rows)
+        if raw or near or grouped:
+            shared = f"; {grouped} share a group with it" if grouped else ""
+            evidence.append(f"{part}: {raw} rows repeat {name} exactly, {near} after normalisation{shared}")
+    return Finding(
+        check="split",
+        severity=Severity.WARN,
+        what=f"{len(gone)} {name} rows also stand in {' or '.join(later)} (same text or same group) and were taken out",
+        where=name,
+        count=len(gone),
+        rows=[e.row for e in gone[:20]],
+        evidence=evidence,
+        why="A model judged on rows that it has learnt looks better than it is.",
+        mend="Nothing needs to be done here; look at how the files were made, for near-duplicates may be left.",
+    )
+
+
+def _check_enough(task: Task, kept: Sequence[Example], given: int) -> None:
+    usable = [e for e in kept if content(e).strip() and e.answer]
+    where = task.data.train
+    if len(usable) < MIN_ROWS:
+        taken = "after rows that also stand in validation or test were taken out, " if len(kept) < given else ""
+        mend = "Collect more: 500 are a minimum for tuning, 2,000 are good."
+        raise DataError(f"{taken}{len(usable)} usable rows, at least {MIN_ROWS} are needed", where=where, mend=mend)
+    labels = {e.answer for e in usable}
+    if task.kind == "classification" and len(labels) < 2:
+        mend = "Add rows of another label: with one there is nothing to learn."
+        raise DataError(f"every row has the label {labels.pop()!r}", where=where, mend=mend)
+
+
+def _nothing_left(task: Task, name: str, *, given: bool) -> DataError:
+    part = name.split("_")[0]
+    if given:
+        fault = "too few rows of the validation file are left to cut them into two halves"
+        return DataError(fault, where=task.data.validation or "", mend="Add rows, or set `data.validation: null`.")
+    held = f"duplicates and rows with the same {task.group!r}" if task.group else "duplicates"
+    fault = f"no rows can be split off for {part}: no label has rows to spare ({held} stay together)"
+    return DataError(fault, where=task.data.train, mend=f"Add rows, or name a file under `data.{part}`.")
+
+
+def _clusters(task: Task, examples: Sequence[Example], clusters: Sequence[Collection[str]]) -> list[_Cluster]:
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for index, root in enumerate(_roots(examples, clusters)):
+        members[root].append(index)
+    found = []
+    for rows in members.values():
+        answers = Counter((examples[i].answer or "") if task.kind == "classification" else "" for i in rows)
+        label = min(answers, key=lambda answer: (-answers[answer], answer))
+        found.append(_Cluster(tuple(rows), answers, label, min(examples[i].id for i in rows)))
+    return sorted(found, key=lambda cluster: cluster.key)
+
+
+def _take(
+    pool: Sequence[_Cluster], share: float, least: int, draw: random.Random, *, leave_one: bool
+) -> tuple[list[_Cluster], list[_Cluster]]:
+    """Clusters that make up about `share` of every label's rows, and the clusters that are left.
+
+    Args:
+        pool: clusters to choose from.
+        share: 0 to 1.
+        least: clusters to take at the least, where the share is less.
+        draw: the shuffle.
+        leave_one: never take a label's last cluster, so that train keeps every label.
+    """
+    sizes: Counter[str] = Counter()
+    for cluster in pool:
+        sizes.update(cluster.answers)
+    total = max(least, round(share * sizes.total()))
+    wanted = _quotas(sizes, total, draw)
+    spare = Counter(answer for cluster in pool for answer in cluster.answers)
+    if leave_one:
+        spare.subtract(dict.fromkeys(spare, 1))
+    taken: dict[str, _Cluster] = {}
+    got: Counter[str] = Counter()
+
+    def free(cluster: _Cluster) -> bool:
+        return cluster.key not in taken and all(spare[answer] > 0 for answer in cluster.answers)
+
+    def take(cluster: _Cluster) -> None:
+        taken[cluster.key] = cluster
+        got.update(cluster.answers)
+        spare.subtract(cluster.answers.keys())
+
+    def offer(cluster: _Cluster, need: int) -> None:
+        # a cluster that overshoots is taken only where that comes closer to the quota than stopping short
+        fits = len(cluster.rows) < 2 * (total - got.total()) and cluster.answers[cluster.label] < 2 * need
+        if fits and free(cluster):
+            take(cluster)
+
+    # the rarest label first: what else its clusters hold is then counted for labels that have rows to spare
+    shuffled = draw.sample(pool, len(pool))
+    shuffled.sort(key=lambda cluster: (sizes[cluster.label], cluster.label))
+    for cluster in shuffled:
+        offer(cluster, wanted[cluster.label] - got[cluster.label])
+    for cluster in draw.sample(pool, len(pool)):  # quotas that a label could not fill go to the others
+        offer(cluster, total - got.total())
+    for cluster in sorted(pool, key=lambda cluster: (len(cluster.rows), cluster.key)):
+        if len(taken) < least and free(cluster):  # too large for the share, but the part would be empty without it
+            take(cluster)
+    return list(taken.values()), [cluster for cluster in pool if cluster.key not in taken]
+
+
+def _quotas(sizes: Counter[str], total: int, draw: random.Random) -> dict[str, int]:
+    """Whole numbers in proportion to `sizes` that sum to `total`, by the largest remainder; ties are drawn."""
+    everything = sizes.total() or 1
+    exact = {label: total * size / everything for label, size in sorted(sizes.items())}
+    quotas = {label: math.floor(value) for label, value in exact.items()}
+    order = draw.sample(list(exact), len(exact))
+    order.sort(key=lambda label: quotas[label] - exact[label])
+    for label in order[: total - sum(quotas.values())]:
+        quotas[label] += 1
+    return quotas
+
+
+def _rows(examples: Sequence[Example], clusters: Sequence[_Cluster]) -> list[Example]:
+    """The rows of clusters, in the order of the file."""
+    return [examples[i] for i in sorted(i for cluster in clusters for i in cluster.rows)]

@@ -1,0 +1,195 @@
+"""One approach, fitted and asked, with every step on disk: what a kill interrupts is gone on with, what is done is
+not done twice.
+
+Walks in: a task, a split, the name of an approach. Walks out: `Answers`. It knows no metric and no verdict.
+
+The folder's name holds a hash of all that the fit depends on (rows, recipe, model, template) but not of prices or
+margins, so a changed price needs no new answers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kasauti.approaches.catalogue import CATALOGUE, make
+from kasauti.approaches.workbench import Workbench
+from kasauti.core.files import RunFolder, content_hash, read_json, write_json
+from kasauti.core.types import Approach, Ended, Example, Prediction, Split
+
+FORMAT = 1
+"""Part of every hash; raised when the same inputs would give other answers."""
+LATENCY_ROWS = 60
+"""Validation rows that are answered one at a time to measure latency."""
+NETWORKS = ("prompt", "retrieval", "tuned")
+"""Families that need the model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """A fitted approach's answers to the test rows."""
+
+    name: str
+    folder: Path
+    """What `Approach.load` reads."""
+    predictions: list[Prediction]
+    generated: list[Prediction] | None
+    """Free generation for the same rows, where the approach can."""
+    latencies: list[float]
+    """Seconds of single calls, one at a time, after a warm-up."""
+    fit_seconds: float
+    about: dict[str, Any]
+    device: str
+    """cpu or gpu."""
+
+
+def fitted_key(bench: Workbench, split: Split, name: str) -> str:
+    """12 hexadecimal digits over all that a fit depends on."""
+    task = bench.task
+    parts: dict[str, Any] = {
+        "format": FORMAT,
+        "name": name,
+        # In order, since the order of the rows reaches the optimizer; without the test rows, which no fit sees.
+        "rows": [[e.id for e in part] for part in (split.train, split.validation_choose, split.validation_calibrate)],
+        "labels": list(task.labels),
+        "input": task.input,
+    }
+    if CATALOGUE[name].family in NETWORKS:
+        parts |= {
+            "model": bench.model_sha256,
+            "template": bench.frozen.sha256,
+            "instructions": task.instructions,
+            "descriptions": dict(task.labels),
+        }
+    if CATALOGUE[name].family == "tuned":
+        parts["recipe"] = dataclasses.asdict(bench.recipe)
+    return content_hash(parts)[:12]
+
+
+def has_answers(bench: Workbench, split: Split, name: str) -> bool:
+    """Whether the answers to these test rows are on disk."""
+    folder = RunFolder(bench.task.folder, "approaches", f"{name}-{fitted_key(bench, split, name)}", mark="fitted.json")
+    generates = hasattr(make(name, bench), "generate")
+    return (
+        folder.finished
+        and _test_file(folder, split).exists()
+        and (not generates or _written_file(folder, split).exists())
+    )
+
+
+def _test_file(folder: RunFolder, split: Split) -> Path:
+    return folder.path / f"test-{split.test_sha256[:12]}.json"
+
+
+def _written_file(folder: RunFolder, split: Split) -> Path:
+    return folder.path / f"generated-{split.test_sha256[:12]}.json"
+
+
+def fit_and_answer(bench: Workbench, split: Split, name: str) -> Answers:
+    """Fit (or find) the approach and answer the test rows (or find the answers).
+
+    `fit` is handed training and validation rows only; the test rows reach `predict` alone, without their answers.
+    """
+    folder = RunFolder(bench.task.folder, "approaches", f"{name}-{fitted_key(bench, split, name)}", mark="fitted.json")
+    approach = make(name, bench)
+    if not folder.finished:
+        _fit(bench, approach, split, folder)
+    kept = folder.result()
+    approach.load(str(folder.path / "model"))
+    predictions = _asked(_test_file(folder, split), approach.predict, split.test)
+    free = getattr(approach, "generate", None)
+    return Answers(
+        name=name,
+        folder=folder.path / "model",
+        predictions=predictions,
+        generated=None if free is None else _asked(_written_file(folder, split), free, split.test),
+        latencies=kept["latencies"],
+        fit_seconds=kept["fit_seconds"],
+        about=kept["about"],
+        device=kept["device"],
+    )
+
+
+def _asked(
+    path: Path, ask: Callable[[Sequence[Example]], list[Prediction]], test: Sequence[Example]
+) -> list[Prediction]:
+    """The answers of a file, made and written where they are missing, in the order of `test`.
+
+    They are found by the rows' ids: the file's rows may stand in another order today.
+    """
+    if not path.exists():
+        blind = [dataclasses.replace(row, answer=None) for row in test]
+        write_json(path, {"ids": [row.id for row in test], **pack(ask(blind))})
+    document = read_json(path)
+    by_id = dict(zip(document["ids"], unpack(document), strict=True))
+    return [by_id[row.id] for row in test]
+
+
+def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder) -> None:
+    folder.make()
+    began = time.perf_counter()
+    approach.fit(split.train, split.validation_choose, split.validation_calibrate)
+    # What an earlier process spent on training counts too.
+    seconds = max(time.perf_counter() - began, float(approach.about().get("fit_seconds", 0.0)))
+    model = folder.path / "model"
+    shutil.rmtree(model, ignore_errors=True)
+    model.mkdir()
+    approach.save(str(model))
+    folder.finish(
+        {
+            "name": approach.name,
+            "fit_seconds": seconds,
+            "latencies": _latencies(approach, split.validation[:LATENCY_ROWS]),
+            "about": dict(approach.about()),
+            "device": _device(approach.family),
+        }
+    )
+
+
+def _latencies(approach: Approach, rows: Sequence[Example]) -> list[float]:
+    for row in rows[:3]:  # warm-up: caches, threads, lazy imports
+        approach.predict([row])
+    seconds = []
+    for row in rows:
+        began = time.perf_counter()
+        approach.predict([row])
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _device(family: str) -> str:
+    if family not in NETWORKS:
+        return "cpu"
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def pack(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Predictions as JSON: the labels once, and six digits of a probability, which is more than they are worth."""
+    labels = next((list(p.probabilities) for p in predictions if p.probabilities is not None), [])
+    rows = [
+        {
+            **{f.name: getattr(p, f.name) for f in dataclasses.fields(p) if f.name not in ("probabilities", "ended")},
+            "ended": p.ended.value,
+            "probabilities": None if p.probabilities is None else [float(f"{p.probabilities[x]:.6g}") for x in labels],
+        }
+        for p in predictions
+    ]
+    return {"labels": labels, "rows": rows}
+
+
+def unpack(document: Mapping[str, Any]) -> list[Prediction]:
+    """The inverse of `pack`."""
+    labels = document["labels"]
+    made = []
+    for row in document["rows"]:
+        given = row["probabilities"]
+        probabilities = None if given is None else dict(zip(labels, given, strict=True))
+        made.append(Prediction(**{**row, "ended": Ended(row["ended"]), "probabilities": probabilities}))
+    return made

@@ -1,0 +1,337 @@
+"""Fits every approach, judges all on the same held-out rows once, and gives the verdict.
+
+Walks in: a task and the names of approaches. Walks out: `.kasauti/trials/<id>/` with `trial.json`, `report.html` and
+`predictions.parquet`. An approach that fails is a row that says why, not the end of the trial.
+
+The same command after a kill goes on where it stopped; after the end it finds the finished trial.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import kasauti
+from kasauti.approaches.catalogue import CATALOGUE, check_names
+from kasauti.approaches.workbench import Workbench
+from kasauti.core.errors import KasautiError, StorageError, UsageError
+from kasauti.core.files import RunFolder, atomic_write, content_hash, read_json
+from kasauti.core.progress import Progress, silent
+from kasauti.core.types import Finding, Prediction, Split, Task
+from kasauti.data.conversation import content
+from kasauti.data.duplicates import nearest_across
+from kasauti.data.split import NEAR, load_split
+from kasauti.data.versions import looks, record_look
+from kasauti.decide.cost import Price, fit_cost, per_1k_calls, per_1k_from_seconds, per_hour
+from kasauti.decide.curve import learning_curve
+from kasauti.decide.fitted import Answers, fit_and_answer, fitted_key, has_answers
+from kasauti.decide.predictions import write_predictions
+from kasauti.decide.verdict import Judged, decide
+from kasauti.measure.calibrate import risk_coverage
+from kasauti.measure.compare import compare_all
+from kasauti.measure.kinds import classification
+from kasauti.measure.metrics import confidences, correct, latency_ms
+from kasauti.measure.slices import confused_pairs, label_next, wrong_examples
+from kasauti.measure.statistics import accuracy_measurement
+
+FORMAT = 1
+FITTED_ON = {"majority": ["train"], "prompt": ["validation"]}
+"""What each family reads; all others read both."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """A finished trial."""
+
+    id: str
+    folder: Path
+    document: dict[str, Any]
+    """What `trial.json` holds."""
+    shipped: Path
+    """The saved approach that the verdict names."""
+
+
+def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> Trial:
+    """The trial of these approaches on this task's data: found, resumed or made.
+
+    Raises:
+        UsageError: an unknown approach, or a kind of task that is not judged yet.
+        DataError: the data are at fault.
+        KasautiError: every approach failed.
+    """
+    names = check_names(names)
+    if task.kind != "classification":
+        raise UsageError(
+            f"a trial judges tasks of kind classification, and this is {task.kind}",
+            where="task.yaml: kind",
+            mend="use `kasauti train` for it",
+        )
+    split, findings = load_split(task)
+    bench = Workbench(task, progress)
+    id = _trial_id(bench, split, names)
+    folder = RunFolder(task.folder, "trials", id, mark="trial.json").make()
+    # What failed is tried again, since its cause may be mended; all the rest is on disk.
+    if not folder.finished or folder.result()["failed"]:
+        _count_look(bench, split, names, folder)
+        answers, failed = _answers(bench, split, names)
+        document = _judge(bench, split, answers, failed, findings)
+        write_predictions(folder.path / "predictions.parquet", split.test, answers)
+        _draw(folder, document)
+        folder.finish(document)
+    document = folder.result()
+    if not (folder.path / "report.html").exists():
+        _draw(folder, document)
+    ship = document["verdict"]["ship"]
+    shipped = Path(task.folder) / ".kasauti" / "approaches" / f"{ship}-{fitted_key(bench, split, ship)}" / "model"
+    return Trial(id=id, folder=folder.path, document=document, shipped=shipped)
+
+
+def _trial_id(bench: Workbench, split: Split, names: Sequence[str]) -> str:
+    keys = {}
+    for name in names:
+        try:
+            keys[name] = fitted_key(bench, split, name)
+        except KasautiError as error:  # a model that cannot be loaded fails its approaches, not the others
+            keys[name] = error.line()
+    business = dataclasses.asdict(bench.task.business)
+    parts = {
+        "format": FORMAT,
+        "keys": keys,
+        "business": business,
+        "test": split.test_sha256,
+        "fallback": bench.task.fallback,
+    }
+    return content_hash(parts)[:12]
+
+
+def _count_look(bench: Workbench, split: Split, names: Sequence[str], folder: RunFolder) -> None:
+    """A look is counted once a trial, and only where answers to the test rows are still to be made."""
+    missing = False
+    for name in names:
+        try:
+            missing = missing or not has_answers(bench, split, name)
+        except KasautiError:
+            missing = True
+    if missing:
+        record_look(bench.task.folder, split.test_sha256, f"trial {folder.id}")
+
+
+def _answers(bench: Workbench, split: Split, names: Sequence[str]) -> tuple[list[Answers], list[dict[str, str]]]:
+    answers, failed = [], []
+    for at, name in enumerate(names):
+        bench.progress("trial", at, len(names), CATALOGUE[name].title)
+        try:
+            answers.append(fit_and_answer(bench, split, name))
+        except StorageError:
+            raise
+        except KasautiError as error:
+            failed.append({"name": name, "why": error.line()})
+        except (OSError, MemoryError):  # the machine's fault, not the approach's: mended, the same command goes on
+            raise
+        except Exception as error:  # a library's fault is a row of the trial, with its name
+            first = (str(error).strip().splitlines() or [""])[0][:200]
+            failed.append({"name": name, "why": f"{type(error).__name__}: {first}"})
+    bench.progress("trial", len(names), len(names))
+    if not answers:
+        raise KasautiError(
+            f"every approach failed; the first: {failed[0]['why']}", mend="mend that and run the command again"
+        )
+    return answers, failed
+
+
+def _per_1k_calls(task: Task, one: Answers) -> float:
+    """From calls one at a time, as latency is; in batches a call is cheaper, and a hosted one is paid by tokens."""
+    if one.device == "hosted" or not one.latencies:
+        return per_1k_calls(one.predictions, task.business, one.device)
+    return per_1k_from_seconds(sum(one.latencies) / len(one.latencies), per_hour(task.business, one.device))
+
+
+def _without_near_duplicates(split: Split) -> list[int]:
+    """Places of the test rows that no training row resembles: what accuracy is worth without what may have leaked."""
+    train, test = ([content(row) for row in rows] for rows in (split.train, split.test))
+    leaked = {pair[0] for pair in nearest_across(test, train, NEAR)}
+    return [at for at in range(len(test)) if at not in leaked]
+
+
+def _entry(task: Task, split: Split, one: Answers, clean: Sequence[int]) -> dict[str, Any]:
+    """One element of `approaches`."""
+    judged = classification.judge(task, split.test, one.predictions, task.seed)
+    if one.generated is not None:
+        written = classification.judge(task, split.test, one.generated, task.seed)
+        judged |= {
+            "invalid_rate": written["invalid_rate"],
+            "generated": {k: written[k] for k in ("accuracy", "accuracy_with_fallback", "invalid_rate", "endings")},
+        }
+    truth = [row.answer or "" for row in split.test]
+    every = correct(truth, one.predictions)
+    confidence, right = confidences(truth, one.predictions, every)
+    if clean and len(clean) < len(truth):
+        unseen = classification.interval(accuracy_measurement(every[list(clean)]))
+        judged["accuracy_without_near_duplicates"] = {**unseen, "rows": len(clean)}
+    price = Price(
+        per_1k_calls=_per_1k_calls(task, one),
+        fit=fit_cost(one.fit_seconds, task.business, one.device),
+    )
+    return {
+        "name": one.name,
+        "family": CATALOGUE[one.name].family,
+        "label": CATALOGUE[one.name].title,
+        "fitted_on": FITTED_ON.get(CATALOGUE[one.name].family, ["train", "validation"]),
+        **judged,
+        "latency_ms": latency_ms([Prediction(answer=None, seconds=s) for s in one.latencies]) or judged["latency_ms"],
+        "cost_per_1k_calls": price.per_1k_calls,
+        "monthly_cost": price.monthly(task.business.calls_per_month),
+        "fit_cost": price.fit,
+        "fit_seconds": one.fit_seconds,
+        "seconds_per_1k_calls": 1000 * sum(p.seconds for p in one.predictions) / max(1, len(one.predictions)),
+        "risk_coverage": _thin(risk_coverage(confidence, right)) if len(confidence) else None,
+        "about": one.about,
+    }
+
+
+def _judge(
+    bench: Workbench,
+    split: Split,
+    answers: Sequence[Answers],
+    failed: Sequence[Mapping[str, str]],
+    findings: Sequence[Finding],
+) -> dict[str, Any]:
+    task, truth = bench.task, [row.answer or "" for row in split.test]
+    clean = _without_near_duplicates(split)
+    entries = [_entry(task, split, one, clean) for one in answers]
+    comparisons = compare_all(truth, {one.name: one.predictions for one in answers})
+    seen = max(1, looks(task.folder, split.test_sha256))
+    judged = [Judged.from_entry(entry, len(split.test)) for entry in entries]
+    verdict = decide(task, judged, comparisons, test_looks=seen)
+    shipped = next(one for one in answers if one.name == verdict.ship)
+    confusion = next(e for e in entries if e["name"] == verdict.ship)["confusion"]
+    needs = list(verdict.needs)
+    needs += _dependent(task, split)
+    needs += [f"{row['name']} failed and was not judged: {row['why']}" for row in failed]
+    counts = {label: sum(row.answer == label for row in split.train) for label in task.labels}
+    return {
+        "task": task.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "kasauti": kasauti.__version__,
+        "seed": task.seed,
+        "metric": classification.METRIC,
+        "data": {
+            "version": split.data_version,
+            "fingerprint": split.fingerprint,
+            "test_sha256": split.test_sha256,
+            "test_looks": seen,
+            "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+            "findings": [_plain(f) for f in _all_findings(task, split, findings)],
+        },
+        "model": _model(bench, [one.name for one in answers]),
+        "approaches": [{k: v for k, v in entry.items() if k != "confusion"} for entry in entries],
+        "comparisons": [dataclasses.asdict(c) for c in comparisons],
+        "verdict": {**dataclasses.asdict(verdict), "because": list(verdict.because), "needs": needs},
+        "errors": {
+            "confused_pairs": confused_pairs(truth, shipped.predictions),
+            "examples": [r["id"] for r in wrong_examples(split.test, shipped.predictions)],
+            "rows": wrong_examples(split.test, shipped.predictions),
+            "label_next": label_next(truth, shipped.predictions, counts),
+        },
+        "confusion": {
+            "approach": verdict.ship,
+            "labels": confusion["truths"],
+            "answers": confusion["answers"],
+            "matrix": confusion["counts"],
+        },
+        "learning_curve": learning_curve(bench, split, entries),
+        "task_card": {
+            "kind": task.kind,
+            "instructions": task.instructions,
+            "labels": dict(task.labels),
+            "input": task.input,
+            "fallback": task.fallback,
+            "business": dataclasses.asdict(task.business),
+        },
+        "failed": list(failed),
+        "ran": {"machine": machine(), "versions": versions()},
+    }
+
+
+def _dependent(task: Task, split: Split) -> list[str]:
+    """A warning where test rows of one group are counted as independent of one another."""
+    groups = {row.group for row in split.test if row.group is not None}
+    grouped = sum(row.group is not None for row in split.test)
+    if grouped <= len(groups):
+        return []
+    return [
+        f"the test rows come from {len(groups):,} values of {task.group} and are counted as independent: "
+        "the true intervals are wider."
+    ]
+
+
+def _all_findings(task: Task, split: Split, findings: Sequence[Finding]) -> list[Finding | Mapping[str, Any]]:
+    """Those of the split, and those of the last audit if it was of the same data."""
+    path = Path(task.folder) / ".kasauti" / "audit" / "audit.json"
+    if path.exists():
+        try:
+            audit = read_json(path)
+            if audit["data"]["version"] == split.data_version:
+                return list(audit["findings"])
+        except (KasautiError, KeyError, TypeError):  # a damaged audit is no reason to lose a trial
+            return list(findings)
+    return list(findings)
+
+
+def _plain(finding: Finding | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(finding, Finding):
+        return {**dataclasses.asdict(finding), "severity": finding.severity.value}
+    return dict(finding)
+
+
+def _thin(points: Sequence[dict[str, float]], most: int = 100) -> list[dict[str, float]]:
+    """At most `most` points of a curve, the last one kept."""
+    step = max(1, -(-len(points) // most))
+    return [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
+
+
+def _model(bench: Workbench, names: Sequence[str]) -> dict[str, Any]:
+    document: dict[str, Any] = {"id": bench.task.model, "parameters": 0, "template_sha256": ""}
+    if any(CATALOGUE[name].family in ("prompt", "retrieval", "tuned") for name in names):
+        document |= {
+            "parameters": bench.loaded().parameters,
+            "template_sha256": bench.frozen.sha256,
+            "sha256": bench.model_sha256,
+        }
+    return document
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    import os
+
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that results depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("torch", "transformers", "peft", "trl", "scikit-learn", "numpy", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _draw(folder: RunFolder, document: dict[str, Any]) -> None:
+    from kasauti.decide.report import render_report
+
+    atomic_write(folder.path / "report.html", render_report(document))

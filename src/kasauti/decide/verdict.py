@@ -1,0 +1,354 @@
+"""Figures and comparisons in, one decision out: which approach to ship, why, and what would change it.
+
+Walks in: the task (margin, volume), one `Judged` an approach, the `Comparison`s of every pair on the same test rows.
+Walks out: a `Verdict` whose sentences carry their figures. It does not know rows, models or how anything was measured.
+
+The rule: ship the SIMPLEST approach that no other beats. To beat is to be better by more than the margin (observed) and
+outside the noise (exact McNemar, p < 0.05 after Holm's correction over all pairs). Cost and latency never overrule
+accuracy here; they are said, with the volume at which they turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import combinations
+from typing import Any
+
+from kasauti.core.errors import KasautiError
+from kasauti.core.types import Comparison, Measurement, Task, Verdict
+from kasauti.decide.cost import MONTHS, Price, break_even
+from kasauti.measure.compare import swapped
+from kasauti.measure.statistics import equivalent, rows_needed, rows_to_rule_out, smallest_detectable
+
+SIGNIFICANT = 0.05
+"""Adjusted p-values under this are outside the noise."""
+LEAST_ROWS = 200
+"""Fewer test rows than this cannot carry a decision: a true 5-point win is then missed about every second time."""
+MOST_LOOKS = 5
+"""After more looks at the test rows than this, choices have begun to fit them."""
+PRACTICAL_ROWS = 100_000
+"""A number of test rows over this is not asked for."""
+
+SIMPLICITY: dict[str, int] = {
+    "majority": 0,  # no model: one answer for all
+    "classical": 1,  # milliseconds on one core, retrained in seconds, every weight can be read
+    "prompt": 2,  # nothing is trained; no instructions before instructions, in the order in which they are listed
+    "retrieval": 3,  # a prompt, and an index that has to be kept up to date
+    "tuned": 4,  # weights of one's own: a training set, a GPU, versions, retraining
+    "hosted": 5,  # someone else's model: data leaves the house, every call is paid, versions change by themselves
+    "cascade": 6,  # two of the above, and the rule between them
+}
+"""Family → place in the order of simplicity; within a family the order in which the approaches are listed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What the verdict reads of one approach."""
+
+    name: str
+    family: str
+    """A key of `SIMPLICITY`."""
+    accuracy: Measurement
+    """The deciding metric on the test rows, with interval and number of rows."""
+    cost_per_1k_calls: float = 0.0
+    fit_cost: float = 0.0
+    p95_ms: float | None = None
+    """Milliseconds that 95% of the answers stayed under."""
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any], rows: int) -> Judged:
+        """From an element of `approaches` in `trial.json` and the number of test rows."""
+        value, low, high = (float(entry["accuracy"][key]) for key in ("value", "low", "high"))
+        return cls(
+            name=entry["name"],
+            family=entry["family"],
+            accuracy=Measurement(metric=entry.get("metric", "exact_match"), value=value, low=low, high=high, rows=rows),
+            cost_per_1k_calls=float(entry["cost_per_1k_calls"]),
+            fit_cost=float(entry["fit_cost"]),
+            p95_ms=(entry.get("latency_ms") or {}).get("p95"),
+        )
+
+    @property
+    def price(self) -> Price:
+        """Its price, for break-even and a month."""
+        return Price(per_1k_calls=self.cost_per_1k_calls, fit=self.fit_cost)
+
+
+class _Field:
+    """All approaches from simple to complex, and every pair of them from either side."""
+
+    def __init__(self, judged: Sequence[Judged], comparisons: Sequence[Comparison], margin: float) -> None:
+        self.margin = margin
+        self.ordered = sorted(judged, key=lambda j: SIMPLICITY[j.family])  # stable: listed order within a family
+        self.rows = judged[0].accuracy.rows
+        self.level = SIGNIFICANT / max(1, len(comparisons))
+        self._pairs = {(c.a, c.b): c for c in comparisons} | {(c.b, c.a): swapped(c) for c in comparisons}
+
+    def pair(self, a: Judged, b: Judged) -> Comparison:
+        return self._pairs[a.name, b.name]
+
+    def beats(self, a: Judged, b: Judged) -> bool:
+        pair = self.pair(a, b)
+        return pair.p_adjusted < SIGNIFICANT and pair.difference > self.margin
+
+    def unbeaten(self, among: Sequence[Judged]) -> Judged:
+        """The simplest that none of the others beats; should each be beaten, the most accurate."""
+        for one in among:
+            if not any(self.beats(other, one) for other in among if other is not one):
+                return one
+        return max(among, key=lambda j: j.accuracy.value)
+
+    def simpler_than(self, a: Judged, b: Judged) -> bool:
+        return self.ordered.index(a) < self.ordered.index(b)
+
+    def others(self, one: Judged) -> list[Judged]:
+        return [j for j in self.ordered if j is not one]
+
+
+def decide(task: Task, judged: Sequence[Judged], comparisons: Sequence[Comparison], *, test_looks: int = 1) -> Verdict:
+    """The verdict over approaches that were judged on the same test rows.
+
+    Args:
+        task: `business.margin` and `business.calls_per_month` are read.
+        judged: the approaches that could be judged; failed ones are left out by the caller.
+        comparisons: every pair of them, from `measure.compare.compare_all`.
+        test_looks: how often these test rows have been looked at, this trial included.
+
+    Raises:
+        KasautiError: no approach, a name twice, an unknown family, a pair without comparison, different test rows.
+    """
+    _check(judged, comparisons)
+    field = _Field(judged, comparisons, task.business.margin)
+    ship = field.unbeaten(field.ordered)
+    rest = field.others(ship)
+    runner_up = field.unbeaten(rest) if rest else None
+    volume = task.business.calls_per_month
+    wins, on_tuning = _tuning(field, ship)
+    return Verdict(
+        ship=ship.name,
+        runner_up=runner_up.name if runner_up else None,
+        because=[*_reasons(field, ship), *on_tuning, *_resolution(field, ship), *_money(ship, runner_up, volume)],
+        tuning_wins=wins,
+        margin=field.margin,
+        break_even_calls_per_month=break_even(ship.price, runner_up.price) if runner_up else None,
+        needs=[*_open(field, ship), *_warnings(field, ship, test_looks), *_cheaper(field, ship, volume)],
+    )
+
+
+def _reasons(field: _Field, ship: Judged) -> list[str]:
+    sentences = [
+        f"{ship.name} answers {_accuracy(ship)} of the {field.rows:,} test rows right; it is the simplest approach "
+        f"that none beats by more than the margin of {_points(field.margin)} outside the noise."
+    ]
+    for other in field.others(ship):
+        # a simpler one is out because someone beats it: name the shipped one where it does, else the best that does
+        winners = [j for j in field.others(other) if field.beats(j, other)]
+        against = ship
+        if field.simpler_than(other, ship) and winners and ship not in winners:
+            against = max(winners, key=lambda j: j.accuracy.value)
+        pair = field.pair(other, against)
+        if pair.difference == 0:
+            sentences.append(f"{other.name} answers {_accuracy(other)}: no difference to {against.name}.")
+            continue
+        sentences.append(
+            f"{other.name} answers {_accuracy(other)}: {_points(abs(pair.difference))} "
+            f"{'more' if pair.difference > 0 else 'fewer'} than {against.name} "
+            f"({_interval(pair)}; {_p(pair.p_adjusted)}), {_reading(pair, field.margin)}."
+        )
+    return sentences
+
+
+def _reading(pair: Comparison, margin: float) -> str:
+    """What a difference amounts to, in words."""
+    size, sure = abs(pair.difference), pair.p_adjusted < SIGNIFICANT
+    if not sure:
+        return "not outside the noise"
+    if size <= margin:
+        return f"outside the noise, but within the margin of {_points(margin)}"
+    surely = (pair.low if pair.difference > 0 else -pair.high) > margin
+    return (
+        "outside the noise and surely more than the margin"
+        if surely
+        else ("outside the noise, and as observed more than the margin, though the interval reaches into it")
+    )
+
+
+def _tuning(field: _Field, ship: Judged) -> tuple[bool, list[str]]:
+    """Whether tuning genuinely wins, and the sentence that says so."""
+    tuned = [j for j in field.ordered if j.family == "tuned"]
+    if not tuned:
+        return False, []
+    best = ship if ship in tuned else max(tuned, key=lambda j: j.accuracy.value)
+    simpler = [j for j in field.ordered if SIMPLICITY[j.family] < SIMPLICITY[best.family]]
+    if not simpler:
+        return False, [f"Whether tuning is worth it is not shown: nothing simpler than {best.name} was judged."]
+    unbeaten = [j.name for j in simpler if not field.beats(best, j)]
+    if not unbeaten:
+        still = "" if ship.family == "tuned" else f", and {ship.name} ships because it is better still"
+        return True, [f"Tuning wins: {best.name} beats every simpler approach by more than the margin{still}."]
+    if best is ship:
+        return True, [f"Tuning wins: every simpler approach is beaten, though {_names(unbeaten)} not by {best.name}."]
+    return False, [f"Tuning does not win: {best.name} does not beat {_names(unbeaten)} by more than the margin."]
+
+
+def _money(ship: Judged, runner_up: Judged | None, volume: float) -> list[str]:
+    sentences = []
+    for one in (ship, runner_up):
+        if one is not None:
+            speed = "" if one.p95_ms is None else f", and 95% of its answers come within {one.p95_ms:,.0f} ms"
+            sentences.append(
+                f"{one.name} costs {_sum(one.cost_per_1k_calls)} per 1,000 calls and {_sum(one.fit_cost)} to fit: "
+                f"{_sum(one.price.monthly(volume))} a month at {volume:,.0f} calls, "
+                f"the fit spread over {MONTHS:.0f} months{speed}."
+            )
+    calls = break_even(ship.price, runner_up.price) if runner_up else None
+    if runner_up and calls is not None:
+        cheaper = ship if ship.cost_per_1k_calls < runner_up.cost_per_1k_calls else runner_up
+        sentences.append(f"Above {calls:,.0f} calls a month {cheaper.name} is the cheaper of the two, below it dearer.")
+    return sentences
+
+
+def _resolution(field: _Field, ship: Judged) -> list[str]:
+    """The smallest difference that these test rows could show."""
+    if len(field.ordered) < 2:
+        return []
+    nearest = max(field.others(ship), key=lambda j: j.accuracy.value)
+    least = smallest_detectable(field.rows, _discordance(field.pair(nearest, ship), field.rows), level=field.level)
+    if least is None:
+        return []
+    return [
+        f"The smallest true difference between {ship.name} and {nearest.name} that {field.rows:,} test rows show four "
+        f"times out of five is {_points(least)}."
+    ]
+
+
+def _open(field: _Field, ship: Judged) -> list[str]:
+    """Comparisons that more test rows could turn against the shipped approach."""
+    sentences = []
+    for other in field.others(ship):
+        pair = field.pair(other, ship)
+        if field.simpler_than(other, ship) or pair.high <= field.margin or field.beats(other, ship):
+            continue
+        if pair.difference > field.margin:
+            needed = rows_needed(pair.difference, _discordance(pair, field.rows), level=field.level)
+            sentences.append(
+                f"{other.name} may be worth it: it answers {_points(pair.difference)} more than {ship.name}, which "
+                f"{field.rows:,} test rows cannot tell from noise. If that holds, {_more(needed, field.rows)} would."
+            )
+        else:
+            needed_or_none = rows_to_rule_out(pair.difference, pair.high, field.margin, field.rows)
+            sentences.append(
+                f"That {other.name} is better than {ship.name} by more than the margin is not ruled out (up to "
+                f"{_points(pair.high)}); {_more(needed_or_none, field.rows)} would, if the difference stays."
+            )
+    return sentences
+
+
+def _warnings(field: _Field, ship: Judged, test_looks: int) -> list[str]:
+    sentences = []
+    if field.rows < LEAST_ROWS:
+        sentences.append(
+            f"{field.rows} test rows are too few to decide on: label at least {LEAST_ROWS - field.rows} more."
+        )
+    if test_looks > MOST_LOOKS:
+        sentences.append(
+            f"These test rows have been looked at {test_looks} times: the figures are optimistic by now. "
+            "Collect new test rows before the next decision."
+        )
+    if ship.family == "majority":
+        sentences.append(
+            f"No approach beats {ship.name} by more than the margin outside the noise, so nothing here is worth "
+            "shipping: look at the audit, label more rows, or try a stronger model."
+        )
+    for tuned, hosted in ((t, h) for t in field.ordered for h in field.ordered):
+        if (tuned.family, hosted.family) == ("tuned", "hosted"):
+            pair = field.pair(hosted, tuned)
+            if pair.p_adjusted < SIGNIFICANT and pair.difference > 0:
+                sentences.append(
+                    f"{hosted.name} answers {_points(pair.difference)} more than {tuned.name}: that is a data or "
+                    "training problem. Read the confused pairs and the likely mislabelled rows before tuning again."
+                )
+    return sentences
+
+
+def _cheaper(field: _Field, ship: Judged, volume: float) -> list[str]:
+    """Approaches proven equal within the margin that would cost less at this volume."""
+    sentences = []
+    for other in field.others(ship):
+        pair = field.pair(other, ship)
+        saved = ship.price.monthly(volume) - other.price.monthly(volume)
+        if saved > 0 and equivalent(pair.low, pair.high, field.margin):
+            price = "" if field.simpler_than(other, ship) else ": take it if that is worth its being less simple"
+            sentences.append(
+                f"{other.name} is equal to {ship.name} within the margin and saves {_sum(saved)} a month at "
+                f"{volume:,.0f} calls{price}."
+            )
+    return sentences
+
+
+def _check(judged: Sequence[Judged], comparisons: Sequence[Comparison]) -> None:
+    if not judged:
+        raise KasautiError("no approach could be judged", where="verdict", mend="Read the failures in the trial.")
+    names = [j.name for j in judged]
+    for j in judged:
+        if j.family not in SIMPLICITY:
+            raise KasautiError(
+                f"family {j.family!r} of {j.name} has no place in the order of simplicity",
+                where="verdict",
+                mend=f"Use one of: {', '.join(SIMPLICITY)}.",
+            )
+        if names.count(j.name) > 1:
+            raise KasautiError(f"{j.name} stands twice", where="verdict", mend="Judge every approach once.")
+        if j.accuracy.rows != judged[0].accuracy.rows:
+            raise KasautiError(
+                f"{j.name} was judged on {j.accuracy.rows} rows, {names[0]} on {judged[0].accuracy.rows}",
+                where="verdict",
+                mend="Judge every approach on the same rows.",
+            )
+    have = {frozenset((c.a, c.b)) for c in comparisons}
+    for a, b in combinations(names, 2):
+        if frozenset((a, b)) not in have:
+            raise KasautiError(
+                f"{a} and {b} were not compared", where="verdict", mend="Pass the result of compare_all."
+            )
+
+
+def _discordance(pair: Comparison, rows: int) -> float:
+    return (pair.only_a + pair.only_b) / rows
+
+
+def _more(needed: int | None, rows: int) -> str:
+    if needed is None or needed - rows > PRACTICAL_ROWS:
+        return "no practical number of test rows"
+    more = max(1, needed - rows)
+    more = round(more, 2 - len(str(more)))  # two significant figures: the difference itself is an estimate
+    return f"about {more:,} more test rows"
+
+
+def _accuracy(one: Judged) -> str:
+    m = one.accuracy
+    return f"{100 * m.value:.1f}% ({100 * m.low:.1f}\u2013{100 * m.high:.1f})"
+
+
+def _interval(pair: Comparison) -> str:
+    low, high = (pair.low, pair.high) if pair.difference > 0 else (-pair.high, -pair.low)
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f} points"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _sum(amount: float) -> str:
+    """Money: two decimals, or two significant figures where that would read 0.00."""
+    return f"{amount:,.2f}" if amount == 0 or abs(amount) >= 0.1 else f"{Decimal(f'{amount:.1e}'):f}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

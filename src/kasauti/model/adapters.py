@@ -1,0 +1,85 @@
+"""LoRA for a model: attach, count, save, load (PEFT).
+
+Walks in: a network and a rank. Walks out: the network with an adapter. It knows no data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kasauti.core.errors import ModelError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraSettings:
+    """The adapter's shape (Hu et al. 2021, arXiv 2106.09685)."""
+
+    r: int = 16
+    """Rank of the update of every matrix."""
+    alpha: int = 32
+    """The update is scaled by alpha / r."""
+    dropout: float = 0.05
+    """On the adapter's input, in training."""
+    targets: tuple[str, ...] | str = "all-linear"
+    """Names of the modules, or every linear layer but the output."""
+    rslora: bool = False
+    dora: bool = False
+
+
+def attach(model: Any, settings: LoraSettings, seed: int) -> Any:
+    """The model with a fresh adapter; only the adapter is trainable.
+
+    Raises:
+        ModelError: the model has no module of the wanted names.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        bias="none",
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+    )
+    torch.manual_seed(seed)
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise ModelError(
+            f"no adapter for {targets!r}: {error}", where="task.yaml: train", mend="name linear modules"
+        ) from error
+
+
+def count(model: Any) -> tuple[int, int]:
+    """Trainable and all parameters."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trainable, sum(p.numel() for p in model.parameters())
+
+
+def load_adapter(model: Any, folder: str) -> Any:
+    """The model with the adapter of `folder`, in eval mode.
+
+    Raises:
+        ModelError: the folder has none, or one for another architecture.
+    """
+    from peft import PeftModel
+    from peft.utils import get_peft_model_state_dict, load_peft_weights
+
+    try:
+        adapted = PeftModel.from_pretrained(model, folder).eval()
+        saved = set(load_peft_weights(folder, device="cpu"))
+    except Exception as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"the adapter cannot be loaded: {line[:200]}", where=folder, mend="train again") from error
+    wrong = saved ^ set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    if wrong:  # the library loads what fits and leaves the rest untrained
+        raise ModelError(
+            f"the adapter belongs to another model: {min(wrong)} fits nothing", where=folder, mend="train again"
+        )
+    return adapted

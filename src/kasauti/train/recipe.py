@@ -1,0 +1,153 @@
+"""Every setting of training, its default and why.
+
+Walks in: the `train` mapping of the task file and the model's size. Walks out: a frozen `Recipe`. It knows no data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from kasauti.core.errors import TaskError
+from kasauti.core.names import suggestion
+
+METHODS = ("lora", "full")
+SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+SMALL_MODEL = 100_000_000
+"""Parameters under which a model is small: it needs a higher learning rate and more passes than one of billions."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How an adapter is trained. The defaults are for models of billions of parameters; `recipe_for` adapts them to
+    small ones."""
+
+    method: str = "lora"
+    """lora, or full: every weight (rarely right: about 95% of its quality costs LoRA about 10% of the work)."""
+    r: int = 16
+    """Rank of the adapter."""
+    alpha: int = 32
+    """The adapter's update is scaled by alpha / r."""
+    dropout: float = 0.05
+    """Share of the adapter's inputs that are dropped in training."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Modules that get an adapter: all attention and MLP projections, or names."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(r) (Kalajdzievski 2023)."""
+    dora: bool = False
+    """Decompose into magnitude and direction (Liu et al. 2024)."""
+    epochs: float = 3
+    """Passes over the training rows."""
+    batch: int = 16
+    """Rows in one optimizer step, over all accumulation."""
+    micro_batch: int = 4
+    """Rows in one forward pass; batch must be a multiple of it."""
+    learning_rate: float = 2e-4
+    """At its peak; for LoRA about ten times that of full fine-tuning."""
+    schedule: str = "cosine"
+    """How the learning rate falls after the warm-up."""
+    warmup: float = 0.05
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: float = 0.0
+    """Share of every weight, times the learning rate, that a step takes off."""
+    max_grad_norm: float = 1.0
+    """Longer gradients are shortened to this; 0: never."""
+    label_smoothing: float = 0.0
+    """Probability that is spread over all tokens but the true one."""
+    length: int = 512
+    """Tokens of one row; a longer input is shortened in the middle of the user's text, never the answer."""
+    gradient_checkpointing: bool = True
+    """Recompute activations in the backward pass: less memory, a third more work."""
+    seed: int = 42
+    """Decides the fresh adapter, the order of the rows and what dropout drops; the task's where it is not set."""
+    patience: int = 0
+    """Epochs without a better validation loss after which training stops; 0: never."""
+    keep: int = 2
+    """Checkpoints kept beside the best one."""
+    trackers: tuple[str, ...] = ()
+    """tensorboard, mlflow, wandb."""
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Recipe))
+POSITIVE = ("r", "alpha", "epochs", "batch", "micro_batch", "learning_rate", "length", "keep")
+SHARES = ("dropout", "warmup", "label_smoothing")
+
+# Measured on kasauti/nano with the bundled task and CLINC150 (NOTES.md): at 2e-4 a model this small has hardly moved
+# after three epochs.
+SMALL: Mapping[str, Any] = {"epochs": 6, "learning_rate": 3e-3, "gradient_checkpointing": False, "micro_batch": 16}
+FULL_LEARNING_RATE = 0.1
+"""Full fine-tuning takes this share of LoRA's learning rate."""
+
+
+def recipe_for(settings: Mapping[str, Any], parameters: int, seed: int, *, window: int | None = None) -> Recipe:
+    """The recipe for a model of `parameters`, with what the task file sets.
+
+    Args:
+        settings: the `train` mapping of the task file.
+        parameters: of the model.
+        seed: the task's.
+        window: tokens that the model can take; no row is trained at positions that could not be asked.
+
+    Raises:
+        TaskError: an unknown field, a wrong type, or values that cannot go together; one line.
+    """
+    defaults = dict(SMALL) if parameters < SMALL_MODEL else {}
+    if settings.get("method") == "full" and "learning_rate" not in settings:
+        defaults["learning_rate"] = FULL_LEARNING_RATE * defaults.get(
+            "learning_rate", Recipe.__dataclass_fields__["learning_rate"].default
+        )
+    wanted = {name: _typed(name, value) for name, value in settings.items()}
+    if "batch" in wanted and "micro_batch" not in wanted:
+        defaults["micro_batch"] = _largest_divisor(wanted["batch"], defaults.get("micro_batch", 4))
+    recipe = Recipe(**{"seed": seed, **defaults, **wanted})
+    _check(recipe)
+    return dataclasses.replace(recipe, length=min(recipe.length, window)) if window else recipe
+
+
+def _typed(name: str, value: Any) -> Any:
+    hints = get_type_hints(Recipe)
+    if name not in hints:
+        raise TaskError(f"unknown field {name!r}", where="task.yaml: train", mend=suggestion(name, FIELDS))
+    hint = hints[name]
+    if get_origin(hint) is tuple:
+        values = [value] if isinstance(value, str) else value
+        if isinstance(values, list | tuple) and all(isinstance(v, str) for v in values):
+            return tuple(values)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
+        return value
+    kind = "a list of names" if get_args(hint) else hint.__name__
+    raise TaskError(f"{name} is {value!r}", where="task.yaml: train", mend=f"give it a value of type {kind}")
+
+
+def _check(recipe: Recipe) -> None:
+    where = "task.yaml: train"
+    for name, known in (("method", METHODS), ("schedule", SCHEDULES), ("trackers", TRACKERS)):
+        value = getattr(recipe, name)
+        for one in (value,) if isinstance(value, str) else value:
+            if one not in known:
+                raise TaskError(f"unknown {name.removesuffix('s')} {one!r}", where=where, mend=suggestion(one, known))
+    if not recipe.targets:
+        raise TaskError("targets is an empty list", where=where, mend="name modules, or leave it out")
+    for name in (f for f in FIELDS if isinstance(getattr(recipe, f), int | float)):
+        value = getattr(recipe, name)
+        if not math.isfinite(value) or value < 0 or (value == 0 and name in POSITIVE):
+            least = "above 0" if name in POSITIVE else "from 0 up"
+            raise TaskError(f"{name} is {value}", where=where, mend=f"give a number {least}")
+        if value >= 1 and name in SHARES:
+            raise TaskError(f"{name} is {value}", where=where, mend="give a share from 0 to below 1")
+    if recipe.seed >= 2**32:
+        raise TaskError(f"seed is {recipe.seed}", where=where, mend="give a whole number under 4294967296")
+    if recipe.batch % recipe.micro_batch:
+        raise TaskError(
+            f"batch {recipe.batch} is no multiple of micro_batch {recipe.micro_batch}", where=where, mend="make it one"
+        )
+
+
+def _largest_divisor(batch: Any, most: int) -> int:
+    return next(n for n in range(min(most, max(1, int(batch))), 0, -1) if int(batch) % n == 0)

@@ -1,0 +1,59 @@
+"""What the network is fed: proved rows of token ids, padded into batches that are checked once more.
+
+Walks in: `Supervised` rows. Walks out: tensors. It knows no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from kasauti.core.errors import SupervisionError
+from kasauti.core.types import Supervised
+
+IGNORED = -100
+
+
+def dataset(rows: Sequence[Supervised]) -> Any:
+    """A datasets.Dataset of `input_ids` and `labels`."""
+    from datasets import Dataset
+
+    return Dataset.from_dict({"input_ids": [list(r.ids) for r in rows], "labels": [list(r.labels) for r in rows]})
+
+
+class Collator:
+    """Pads rows on the right and refuses a batch in which a row has nothing supervised or does not end as it must.
+
+    This is the last look before the network: what passes here is what is trained on.
+    """
+
+    def __init__(self, pad_id: int, end_ids: Sequence[int]) -> None:
+        self.pad_id, self.end_ids = pad_id, frozenset(end_ids)
+
+    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
+        longest = max(len(row["input_ids"]) for row in rows)
+        ids, labels, mask = [], [], []
+        for row in rows:
+            self._check(row["input_ids"], row["labels"])
+            padding = longest - len(row["input_ids"])
+            ids.append([*row["input_ids"], *[self.pad_id] * padding])
+            labels.append([*row["labels"], *[IGNORED] * padding])
+            mask.append([1] * len(row["input_ids"]) + [0] * padding)
+        return {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels), "attention_mask": torch.tensor(mask)}
+
+    def _check(self, ids: Sequence[int], labels: Sequence[int]) -> None:
+        supervised = [at for at, label in enumerate(labels) if label != IGNORED]
+        if not supervised:
+            raise SupervisionError("a row without a supervised token reached the trainer", mend="run `kasauti audit`")
+        if len(ids) != len(labels) or any(labels[at] != ids[at] for at in supervised):
+            raise SupervisionError(
+                "a row whose labels are not its own tokens reached the trainer", mend="run `kasauti audit`"
+            )
+        if len(supervised) != supervised[-1] - supervised[0] + 1:
+            raise SupervisionError("a row with a hole in its answer reached the trainer", mend="run `kasauti audit`")
+        if labels[supervised[-1]] not in self.end_ids:
+            raise SupervisionError(
+                "a row whose answer has no end of turn reached the trainer", mend="run `kasauti audit`"
+            )

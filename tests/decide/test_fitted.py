@@ -1,0 +1,143 @@
+"""One approach at a time: fitted once, asked once, found again, and gone on with after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import complaints, write_rows
+
+from kasauti.approaches.catalogue import CATALOGUE
+from kasauti.approaches.workbench import Workbench
+from kasauti.core.task import load_task
+from kasauti.core.types import Ended, Prediction, Split, Task
+from kasauti.data.split import load_split
+from kasauti.decide.fitted import LATENCY_ROWS, fit_and_answer, fitted_key, has_answers, pack, unpack
+
+SHARE = st.floats(0, 1)
+ANSWERS = st.lists(
+    st.builds(
+        Prediction,
+        answer=st.none() | st.sampled_from(["a", "b"]),
+        ended=st.sampled_from(Ended),
+        confidence=st.none() | SHARE,
+        probabilities=st.builds(lambda a, b: {"a": a, "b": b}, SHARE, SHARE),
+        raw=st.text(max_size=9),
+        seconds=SHARE,
+        input_tokens=st.integers(0, 99),
+        output_tokens=st.integers(0, 99),
+        cost=SHARE,
+    ),
+    max_size=5,
+)
+
+
+@pytest.fixture
+def made(make_task: Callable[..., Path]) -> tuple[Task, Split]:
+    task = load_task(make_task(rows=60, test=9))
+    return task, load_split(task)[0]
+
+
+def key(task: Task, split: Split, name: str = "tuned") -> str:
+    return fitted_key(Workbench(task), split, name)
+
+
+@settings(max_examples=40)
+@given(ANSWERS)
+def test_predictions_come_back_from_disk_as_they_were_but_for_the_seventh_digit(answers):
+    again = unpack(pack(answers))
+    assert [dataclasses.replace(p, probabilities=None) for p in again] == [
+        dataclasses.replace(p, probabilities=None) for p in answers
+    ]
+    for one, other in zip(again, answers, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, rel=1e-5)
+
+
+def test_predictions_without_probabilities_come_back_without():
+    answers = [Prediction(answer=None, ended=Ended.FAILED), Prediction(answer="a", probabilities={"a": 0.75, "b": 0.25})]
+    assert unpack(pack(answers)) == answers
+    assert unpack(pack([])) == []
+
+
+def test_an_approach_is_fitted_and_asked_once(made):
+    task, split = made
+    assert not has_answers(Workbench(task), split, "classical")
+    first = fit_and_answer(Workbench(task), split, "classical")
+    assert has_answers(Workbench(task), split, "classical")
+    told: list[str] = []
+    bench = Workbench(task, lambda stage, done, total, remark="": told.append(stage))
+    assert fit_and_answer(bench, split, "classical") == first
+    assert told == []
+
+
+def test_what_a_fit_leaves_is_complete(made):
+    task, split = made
+    one = fit_and_answer(Workbench(task), split, "prompt_instructions")
+    assert len(one.predictions) == len(one.generated) == len(split.test)
+    assert len(one.latencies) == min(LATENCY_ROWS, len(split.validation))
+    assert all(seconds > 0 for seconds in one.latencies)
+    assert one.fit_seconds > 0
+    assert one.device in ("cpu", "gpu")
+    assert one.about["temperature"] > 0
+
+
+def test_other_test_rows_are_asked_without_another_fit(made):
+    task, split = made
+    fit_and_answer(Workbench(task), split, "classical")
+    write_rows(Path(task.folder) / "test.csv", complaints(6, 9))
+    other, _ = load_split(task)
+    assert key(task, other, "classical") == key(task, split, "classical")
+    assert not has_answers(Workbench(task), other, "classical")
+    assert len(fit_and_answer(Workbench(task), other, "classical").predictions) == 6
+    assert has_answers(Workbench(task), split, "classical")
+
+
+def test_answers_follow_the_rows_when_the_test_file_is_sorted_otherwise(made):
+    task, split = made
+    first = fit_and_answer(Workbench(task), split, "classical").predictions
+    turned = dataclasses.replace(split, test=split.test[::-1])
+    assert fit_and_answer(Workbench(task), turned, "classical").predictions == first[::-1]
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_prices_margins_and_names_do_not_ask_for_another_fit(made, name):
+    task, split = made
+    business = dataclasses.replace(task.business, margin=0.3, gpu_per_hour=9.0, calls_per_month=1.0)
+    other = dataclasses.replace(task, business=business, name="other", fallback="card")
+    assert key(other, split, name) == key(task, split, name)
+
+
+def test_what_a_fit_depends_on_asks_for_another(made, tmp_path, tiny_model):
+    task, split = made
+    copy = shutil.copytree(tiny_model, tmp_path / "model")
+    config = (copy / "config.json").read_text("utf-8")
+    (copy / "config.json").write_text(config + " ", encoding="utf-8")
+    others = [
+        key(dataclasses.replace(task, train={**task.train, "r": 8}), split),
+        key(dataclasses.replace(task, instructions="Other."), split),
+        key(dataclasses.replace(task, input="Text: {text}"), split),
+        key(dataclasses.replace(task, labels=dict(reversed(task.labels.items()))), split),
+        key(dataclasses.replace(task, model=str(copy)), split),
+        key(task, dataclasses.replace(split, train=split.train[1:])),
+        key(task, dataclasses.replace(split, train=split.train[::-1])),
+        key(task, dataclasses.replace(split, validation_calibrate=split.validation_choose)),
+        *(key(task, split, name) for name in CATALOGUE),
+    ]
+    assert len(set(others)) == len(others)
+
+
+def test_a_fit_that_was_cut_off_before_its_mark_is_done_again(made):
+    task, split = made
+    first = fit_and_answer(Workbench(task), split, "classical")
+    folder = first.folder.parent
+    (folder / "fitted.json").unlink()
+    (folder / "model" / "classical.joblib").write_bytes(b"half")
+    (folder / "model" / "left.tmp").write_text("left")
+    again = fit_and_answer(Workbench(task), split, "classical")
+    assert [p.answer for p in again.predictions] == [p.answer for p in first.predictions]
+    assert not (folder / "model" / "left.tmp").exists()

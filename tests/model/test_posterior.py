@@ -1,0 +1,138 @@
+"""The exact posterior is what one plain pass per label gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.tiny import ARCHITECTURES, END, SLIDING, VOCABULARY, WINDOW, fresh_network, network, plain_log_probability
+
+from kasauti.core.errors import ModelError
+from kasauti.model.adapters import LoraSettings, attach
+from kasauti.model.labels import build_trie
+from kasauti.model.posterior import common_prefix, compute_prefix, label_log_probabilities
+
+TOKENS = st.integers(3, VOCABULARY - 1)
+FEW = st.integers(3, 6)  # few tokens make shared beginnings, and labels that begin others
+ENDED = st.lists(FEW, max_size=4).map(lambda ids: (*ids, END))
+BARE = st.lists(FEW, min_size=1, max_size=4).map(tuple)
+LABELS = st.lists(ENDED | BARE, min_size=1, max_size=6, unique=True).map(
+    lambda made: {f"l{at}": list(ids) for at, ids in enumerate(made)}
+)
+PROMPTS = st.tuples(
+    st.lists(TOKENS, max_size=5), st.lists(st.lists(TOKENS, min_size=1, max_size=8), min_size=1, max_size=4)
+).map(lambda parts: [[*parts[0], *rest] for rest in parts[1]])
+
+
+def brute_force(model, prompts, labels) -> np.ndarray:
+    """Joint log-probabilities, [rows, labels]."""
+    return np.array([[plain_log_probability(model, prompt, ids) for ids in labels.values()] for prompt in prompts])
+
+
+def normalised(joint: np.ndarray) -> np.ndarray:
+    return (
+        joint - np.log(np.exp(joint - joint.max(1, keepdims=True)).sum(1, keepdims=True)) - joint.max(1, keepdims=True)
+    )
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_posterior_equals_one_plain_pass_per_label(name):
+    model = network(name)
+
+    @settings(max_examples=12, deadline=None)
+    @given(prompts=PROMPTS, labels=LABELS, batch=st.sampled_from([1, 17, 40, 8192]), given_prefix=st.integers(0, 12))
+    def holds(prompts, labels, batch, given_prefix):
+        ids = prompts[0][:given_prefix]  # short enough, too long, or not what the others begin with
+        prefix = compute_prefix(model, ids) if ids else None
+        trie = build_trie(labels)
+        joint = label_log_probabilities(model, prompts, trie, prefix=prefix, normalise=False, batch_tokens=batch)
+        wanted = brute_force(model, prompts, labels)
+        np.testing.assert_allclose(joint, wanted, atol=1e-4)
+        logs = label_log_probabilities(model, prompts, trie, prefix=prefix, batch_tokens=batch)
+        np.testing.assert_allclose(logs, normalised(wanted), atol=1e-4)
+        np.testing.assert_allclose(np.exp(logs).sum(axis=1), 1, atol=1e-12)
+
+    holds()
+
+
+def test_answers_stand_in_the_order_of_the_rows():
+    model, trie = network("llama"), build_trie({"a": [3, END], "b": [4, 5, END], "c": [4, END]})
+    prompts = [[7] * n + [n + 8] for n in (9, 1, 5, 20, 2, 13)]
+    alone = np.concatenate([label_log_probabilities(model, [prompt], trie) for prompt in prompts])
+    finished: list[int] = []
+    together = label_log_probabilities(model, prompts, trie, batch_tokens=30, progress=finished.append)
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    assert sum(finished) == len(prompts)
+    assert len(finished) > 1
+
+
+def test_a_prefix_computed_once_serves_many_calls():
+    model, trie = network("qwen3"), build_trie({"a": [3, 4, END], "b": [3, 5, END]})
+    prefix = compute_prefix(model, [9, 8, 7])
+    before = [(keys.clone(), values.clone()) for keys, values in prefix.layers]
+    first = label_log_probabilities(model, [[9, 8, 7, 10], [9, 8, 7, 11, 12]], trie, prefix=prefix)
+    again = label_log_probabilities(model, [[9, 8, 7, 10], [9, 8, 7, 11, 12]], trie, prefix=prefix)
+    np.testing.assert_array_equal(first, again)
+    for (keys, values), (old_keys, old_values) in zip(prefix.layers, before, strict=True):
+        assert torch.equal(keys, old_keys)
+        assert torch.equal(values, old_values)
+
+
+def test_equal_prompts_and_prompts_that_begin_others_are_answered_alike():
+    model, labels = network("llama"), {"a": [3, END], "b": [END]}
+    prompts = [[9, 8], [9, 8], [9, 8, 7], [9]]
+    found = label_log_probabilities(model, prompts, build_trie(labels), normalise=False)
+    np.testing.assert_allclose(found, brute_force(model, prompts, labels), atol=1e-4)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
+def test_an_attached_adapter_gives_what_its_plain_pass_gives():
+    model = attach(fresh_network("llama"), LoraSettings(r=4, alpha=64), seed=1).eval()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:  # zero in a fresh adapter: it would change nothing
+            torch.nn.init.normal_(weight.data, std=0.5)
+    labels = {"a": [3, 4, END], "b": [3, END], "c": [6]}
+    prompts = [[9, 8, 7], [9, 8, 10, 11], [9, 5]]
+    found = label_log_probabilities(model, prompts, build_trie(labels), normalise=False)
+    np.testing.assert_allclose(found, brute_force(model, prompts, labels), atol=1e-4)
+    assert np.abs(found - brute_force(network("llama"), prompts, labels)).max() > 0.1
+
+
+def test_no_rows_give_no_answers():
+    assert label_log_probabilities(network("llama"), [], build_trie({"a": [3], "b": [4]})).shape == (0, 2)
+
+
+def test_an_empty_prompt_is_refused():
+    with pytest.raises(ModelError, match="without a single token"):
+        label_log_probabilities(network("llama"), [[3], []], build_trie({"a": [3], "b": [4]}))
+
+
+def test_a_prompt_longer_than_the_window_is_refused_with_both_numbers():
+    trie = build_trie({"a": [3, 4, END], "b": [END]})
+    fits, long = [5] * (WINDOW - 2), [5] * (WINDOW - 1)  # two label tokens are fed, the end is only read
+    label_log_probabilities(network("llama"), [fits], trie)
+    with pytest.raises(ModelError, match=f"{WINDOW + 1} tokens.*{WINDOW}") as caught:
+        label_log_probabilities(network("llama"), [[3], long], trie)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [SLIDING - 3, SLIDING - 2, SLIDING - 1, SLIDING, SLIDING + 9])
+def test_within_a_sliding_window_the_answer_is_exact_and_beyond_it_refused(length):
+    model, labels = network("mistral_sliding"), {"a": [3, 4, END], "b": [5, END]}
+    prompts = [[7 + n % 5 for n in range(length)], [7, 8, 9, 20]]
+    if length + 2 > SLIDING:
+        with pytest.raises(ModelError, match=f"sliding window of {SLIDING}"):
+            label_log_probabilities(model, prompts, build_trie(labels))
+        return
+    found = label_log_probabilities(model, prompts, build_trie(labels), normalise=False)
+    np.testing.assert_allclose(found, brute_force(model, prompts, labels), atol=1e-4)
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_the_common_prefix_is_the_longest_that_leaves_every_prompt_a_token(prompts):
+    length = common_prefix(prompts)
+    assert all(p[:length] == prompts[0][:length] and len(p) > length for p in prompts)
+    longer = length + 1
+    assert not all(p[:longer] == prompts[0][:longer] and len(p) > longer for p in prompts)

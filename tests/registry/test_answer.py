@@ -1,0 +1,199 @@
+"""Who answers, and answer files that survive being cut off anywhere."""
+
+import contextlib
+import fcntl
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kasauti.core.errors import KasautiError, UsageError
+from kasauti.core.types import Ended, Prediction
+from kasauti.registry import answer
+from kasauti.registry.answer import Answerer, answer_file, answer_of, answerer, answering_task, answers, check_file
+from kasauti.registry.versions import register
+
+ROWS = 1100
+
+
+class Echo:
+    """Answers from the row's own text, and counts what it was asked."""
+
+    name = "echo"
+
+    def __init__(self):
+        self.asked = 0
+
+    def predict(self, examples):
+        self.asked += len(examples)
+        return [Prediction(answer="refund", confidence=(row.row % 10) / 10) for row in examples]
+
+
+@pytest.fixture
+def echo(tried):
+    task, _ = tried
+    return Answerer(name="echo", task=task, approach=Echo(), threshold=0.5, key="k")
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "many.csv"
+    path.write_text("text\n" + "".join(f"row {n} with wörds\n" for n in range(ROWS)))
+    return str(path)
+
+
+def write(one, source, out, **more):
+    return answer_file(one, source, str(out), check_file(one.task, source), **more)
+
+
+def test_before_a_version_the_newest_trial_answers_and_then_the_champion(tried):
+    task, trial = tried
+    first = answerer(task)
+    assert first.name == f"trial {trial.id} (classical)"
+    kept = json.loads((trial.folder / "shipped.json").read_text())
+    assert kept["threshold"]["value"] == first.threshold
+    assert answerer(task).key == first.key
+    register(task, trial)
+    second = answerer(task)
+    assert second.name == "version 1 (classical)"
+    assert second.threshold == first.threshold
+
+
+def test_the_trial_answers_also_when_its_data_are_gone(tried):
+    task, _ = tried
+    answerer(task)
+    (Path(task.folder) / "train.csv").unlink()
+    assert answerer(task).name.startswith("trial")
+
+
+def test_a_trial_that_was_judged_again_answers_with_what_it_ships_now(shipping):
+    task, trial = shipping("majority")
+    assert answerer(task).approach.name == "classical"
+    again = {**trial.document, "created": "2999-01-01T00:00:00+00:00"}
+    (trial.folder / "trial.json").write_text(json.dumps(again))
+    one = answerer(task)
+    assert one.approach.name == "majority"
+    assert {p.answer for p in one.approach.predict([])} == set()
+
+
+def test_a_trial_whose_approach_was_changed_is_refused(tried):
+    task, trial = tried
+    answerer(task)
+    (trial.shipped / "more").write_text("x")
+    with pytest.raises(UsageError, match=r"the saved approach changed since trial .* Run `kasauti trial` again"):
+        answerer(task)
+
+
+def test_data_that_changed_before_the_first_answer_are_told(tried):
+    task, _ = tried
+    with (Path(task.folder) / "train.csv").open("a") as file:
+        file.write("one more row about a card,card\n")
+    with pytest.raises(UsageError, match="the data changed since trial"):
+        answerer(task)
+
+
+def test_without_a_trial_nobody_answers(make_task):
+    from kasauti.core.task import load_task
+
+    task = load_task(make_task())
+    assert answering_task(task) == task
+    with pytest.raises(UsageError, match="no version and no finished trial"):
+        answerer(task)
+
+
+def test_a_changed_champion_does_not_answer(tried):
+    task, trial = tried
+    version = register(task, trial)
+    (version.folder / "more").write_text("x")
+    with pytest.raises(KasautiError, match="was changed after it was registered"):
+        answerer(task)
+
+
+@pytest.mark.parametrize("fallback", ["card", None])
+def test_the_answer_is_always_one_of_the_labels(tried, fallback):
+    import dataclasses
+
+    task = dataclasses.replace(tried[0], fallback=fallback)
+    for given_one in (
+        Prediction(answer=None, ended=Ended.UNPARSABLE, raw="no idea"),
+        Prediction(answer=None, ended=Ended.FAILED),
+        Prediction(answer="something else"),
+    ):
+        assert answer_of(task, given_one) == (fallback or "refund")
+    assert answer_of(task, Prediction(answer="parcel")) == "parcel"
+
+
+def test_lines_come_in_order_with_what_was_asked_for(echo, source):
+    made = [line for chunk in answers(echo, source, ROWS) for line in chunk]
+    assert [line["row"] for line in made] == list(range(1, ROWS + 1))
+    assert all(line["accepted"] == (line["confidence"] >= 0.5) for line in made)
+    (first, *_), *_ = answers(echo, source, ROWS, probabilities=True)
+    assert first["probabilities"] is None
+
+
+def test_a_finished_file_has_every_row_and_leaves_nothing_beside_it(echo, source, tmp_path):
+    done = write(echo, source, tmp_path / "out")
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert (done.rows, done.resumed_at, len(lines)) == (ROWS, 0, ROWS)
+    assert done.accepted == sum(json.loads(line)["accepted"] for line in lines)
+    assert sorted(p.name for p in tmp_path.glob("out*")) == ["out"]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.floats(0, 1))
+def test_a_file_cut_off_at_any_byte_is_gone_on_with_and_ends_the_same(echo, source, tmp_path, cut):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    write(echo, source, whole)
+    full = whole.read_bytes()
+    out.unlink(missing_ok=True)
+    mark = answer.content_hash([answer.FORMAT, answer.file_hash(source), echo.key, False])
+    Path(f"{out}.part").write_bytes(full[: round(cut * len(full))])
+    Path(f"{out}.part.json").write_text(json.dumps({"key": mark}))
+    before = echo.approach.asked
+    done = write(echo, source, out)
+    assert out.read_bytes() == full
+    assert done.resumed_at % answer.CHUNK == 0
+    assert echo.approach.asked - before == ROWS - done.resumed_at
+    assert done.accepted == sum(json.loads(line)["accepted"] for line in full.splitlines())
+    assert not list(tmp_path.glob("out.part*"))
+
+
+@pytest.mark.parametrize("change", ["input", "answerer", "columns"])
+def test_a_part_of_other_answers_is_begun_again(echo, source, tmp_path, change):
+    import dataclasses
+
+    out = tmp_path / "out"
+
+    class Stop(Exception):
+        pass
+
+    def stop(stage, done, total, remark=""):
+        if done >= 600:
+            raise Stop
+
+    with contextlib.suppress(Stop):
+        write(echo, source, out, progress=stop)
+    assert Path(f"{out}.part").stat().st_size > 0
+    one = dataclasses.replace(echo, key="other") if change == "answerer" else echo
+    if change == "input":
+        Path(source).write_text(Path(source).read_text().replace("row 0", "row zero"))
+    done = write(one, source, out, probabilities=change == "columns")
+    assert (done.resumed_at, done.rows) == (0, ROWS)
+
+
+def test_a_part_that_somebody_else_made_is_not_touched(echo, source, tmp_path):
+    part = tmp_path / "out.part"
+    part.write_text("my own file")
+    with pytest.raises(UsageError, match="was not made by this command"):
+        write(echo, source, tmp_path / "out")
+    assert part.read_text() == "my own file"
+
+
+def test_two_commands_do_not_write_one_file(echo, source, tmp_path):
+    Path(tmp_path / "out.part.json").write_text('{"key": "x"}')
+    with open(tmp_path / "out.part", "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="is being written by another command"):
+            write(echo, source, tmp_path / "out")
