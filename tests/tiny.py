@@ -24,10 +24,18 @@ WINDOW = 64
 SLIDING = 24
 """Tokens that a layer of `mistral_sliding` looks back."""
 SIZES: dict[str, Any] = {
-    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": WINDOW, "initializer_range": 0.3, "pad_token_id": 0, "bos_token_id": 1,
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": WINDOW,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
     "eos_token_id": END,
-}  # fmt: skip
+}
 ARCHITECTURES: dict[str, Any] = {
     "llama": lambda: LlamaConfig(**SIZES),
     "qwen2": lambda: Qwen2Config(**SIZES),

@@ -22,7 +22,9 @@ def here(place):
 
 
 def asker(bench: Workbench, most: int | None = None) -> Asker:
-    return Asker(bench.loaded(), bench.frozen, bench.task, lambda row: messages(bench.task, row, with_answer=False), most)
+    return Asker(
+        bench.loaded(), bench.frozen, bench.task, lambda row: messages(bench.task, row, with_answer=False), most
+    )
 
 
 def row_of(task: Task, text: str) -> Example:
@@ -72,7 +74,9 @@ def test_the_beginning_is_computed_once_and_stops_before_what_a_row_says(here):
 def test_progress_counts_every_row(here):
     made, bench = here
     told: list[tuple[str, int, int]] = []
-    asker(bench).log_probabilities(made.split.test, lambda stage, done, total, remark="": told.append((stage, done, total)), "ask")
+    asker(bench).log_probabilities(
+        made.split.test, lambda stage, done, total, remark="": told.append((stage, done, total)), "ask"
+    )
     assert told[-1] == ("ask", len(made.split.test), len(made.split.test))
 
 
@@ -89,7 +93,9 @@ def test_an_untrained_model_that_goes_on_writing_is_cut_and_unparsable(here):
 
 def test_labels_that_begin_others_are_told_apart(here):
     made, bench = here
-    task = dataclasses.replace(bench.task, labels=dict.fromkeys(["re", "refund", "refund late", "refund later", "r"], ""))
+    task = dataclasses.replace(
+        bench.task, labels=dict.fromkeys(["re", "refund", "refund late", "refund later", "r"], "")
+    )
     asking = Asker(bench.loaded(), bench.frozen, task, lambda row: messages(task, row, with_answer=False))
     logs = asking.log_probabilities(made.split.test[:2])
     assert logs.shape == (2, 5)

@@ -27,7 +27,9 @@ class Guarded(Sequence[Example]):
         self.rows, self.folder, self.name = rows, Path(task_folder), name
 
     def __getitem__(self, at: Any) -> Any:
-        assert list(self.folder.glob(f".kasauti/approaches/{self.name}-*/fitted.json")), "a test row was read before the fit was finished"
+        assert list(self.folder.glob(f".kasauti/approaches/{self.name}-*/fitted.json")), (
+            "a test row was read before the fit was finished"
+        )
         return self.rows[at]
 
     def __len__(self) -> int:
@@ -70,7 +72,9 @@ def test_another_fit_with_poisoned_test_rows_that_are_read_only_afterwards_answe
     """Neither the test rows nor chance change a fit: same rows, same seed, other folder, all test answers wrong."""
     here, name = place(), fitted.approach.name
     labels = list(here.task.labels)
-    poisoned = [dataclasses.replace(row, answer=labels[(labels.index(row.answer) + 1) % len(labels)]) for row in here.split.test]
+    poisoned = [
+        dataclasses.replace(row, answer=labels[(labels.index(row.answer) + 1) % len(labels)]) for row in here.split.test
+    ]
     split = dataclasses.replace(here.split, test=Guarded(poisoned, here.task.folder, name))
     assert_alike(fit_and_answer(here.bench, split, name).predictions, fitted.predictions)
 

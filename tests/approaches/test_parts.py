@@ -21,7 +21,9 @@ from kasauti.core.types import Example
 
 
 def rows(*pairs: tuple[str, str]) -> list[Example]:
-    return [Example(id=str(at), fields={"text": text}, text=text, answer=label) for at, (text, label) in enumerate(pairs)]
+    return [
+        Example(id=str(at), fields={"text": text}, text=text, answer=label) for at, (text, label) in enumerate(pairs)
+    ]
 
 
 @given(st.lists(st.sampled_from(list(CATALOGUE)), min_size=1, max_size=8))
@@ -57,7 +59,10 @@ def test_classical_takes_the_strongest_regularisation_of_equally_good_ones(place
 
 def test_classical_learns_from_the_chosen_rows_too_and_never_from_those_it_calibrates_on(place):
     here = place()
-    train = rows(*[(f"my card is lost {n}", "card") for n in range(4)], *[(f"the parcel is late {n}", "parcel") for n in range(4)])
+    train = rows(
+        *[(f"my card is lost {n}", "card") for n in range(4)],
+        *[(f"the parcel is late {n}", "parcel") for n in range(4)],
+    )
     choose = rows(*[(f"zebra money back {n}", "refund") for n in range(4)])
     calibrate = rows(*[(f"quokka stripes {n}", "card") for n in range(3)])
     approach = Classical(here.bench).fit(train, choose, calibrate)
@@ -69,7 +74,10 @@ def test_classical_learns_from_the_chosen_rows_too_and_never_from_those_it_calib
 
 def test_classical_gives_a_label_that_no_row_had_the_least_probability(place):
     here = place()
-    train = rows(*[(f"my card is lost {n}", "card") for n in range(4)], *[(f"the parcel is late {n}", "parcel") for n in range(4)])
+    train = rows(
+        *[(f"my card is lost {n}", "card") for n in range(4)],
+        *[(f"the parcel is late {n}", "parcel") for n in range(4)],
+    )
     one = Classical(here.bench).fit(train, (), ()).predict(rows(("my card", "")))[0]
     assert one.answer == "card"
     assert min(one.probabilities, key=one.probabilities.__getitem__) == "refund"

@@ -59,7 +59,10 @@ def test_predictions_come_back_from_disk_as_they_were_but_for_the_seventh_digit(
 
 
 def test_predictions_without_probabilities_come_back_without():
-    answers = [Prediction(answer=None, ended=Ended.FAILED), Prediction(answer="a", probabilities={"a": 0.75, "b": 0.25})]
+    answers = [
+        Prediction(answer=None, ended=Ended.FAILED),
+        Prediction(answer="a", probabilities={"a": 0.75, "b": 0.25}),
+    ]
     assert unpack(pack(answers)) == answers
     assert unpack(pack([])) == []
 

@@ -24,30 +24,79 @@ from kasauti.decide.trial import Trial, run_trial
 SHARED = Path(__file__).parents[3] / "shared" / "models"
 NUMBER = (int, float)
 INTERVAL = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
-# The contract's fields; a tuple is a choice of types, a dictionary is a dictionary with these keys, a list has such elements.
+# The contract's fields: a tuple is a choice of types, a dictionary has these keys, a list has such elements.
 CONTRACT: dict[str, Any] = {
-    "task": str, "created": str, "kasauti": str, "seed": int,
-    "data": {"version": str, "rows": {"train": int, "validation": int, "test": int}, "test_sha256": str, "test_looks": int},
+    "task": str,
+    "created": str,
+    "kasauti": str,
+    "seed": int,
+    "data": {
+        "version": str,
+        "rows": {"train": int, "validation": int, "test": int},
+        "test_sha256": str,
+        "test_looks": int,
+    },
     "model": {"id": str, "parameters": int, "template_sha256": str},
     "approaches": [
         {
-            "name": str, "family": str, "fitted_on": [str], "accuracy": INTERVAL, "accuracy_with_fallback": NUMBER, "invalid_rate": NUMBER,
-            "macro_f1": NUMBER, "log_loss": (*NUMBER, type(None)), "ece": INTERVAL, "latency_ms": {"p50": NUMBER, "p95": NUMBER, "p99": NUMBER},
-            "per_class": {label: {"precision": NUMBER, "recall": NUMBER, "f1": NUMBER, "support": int} for label in WORDS},
-            "cost_per_1k_calls": NUMBER, "fit_cost": NUMBER, "fit_seconds": NUMBER,
+            "name": str,
+            "family": str,
+            "fitted_on": [str],
+            "accuracy": INTERVAL,
+            "accuracy_with_fallback": NUMBER,
+            "invalid_rate": NUMBER,
+            "macro_f1": NUMBER,
+            "log_loss": (*NUMBER, type(None)),
+            "ece": INTERVAL,
+            "latency_ms": {"p50": NUMBER, "p95": NUMBER, "p99": NUMBER},
+            "per_class": {
+                label: {"precision": NUMBER, "recall": NUMBER, "f1": NUMBER, "support": int} for label in WORDS
+            },
+            "cost_per_1k_calls": NUMBER,
+            "fit_cost": NUMBER,
+            "fit_seconds": NUMBER,
         }
     ],
     "comparisons": [
-        {"a": str, "b": str, "difference": NUMBER, "low": NUMBER, "high": NUMBER, "p_value": NUMBER, "p_adjusted": NUMBER, "test": str}
+        {
+            "a": str,
+            "b": str,
+            "difference": NUMBER,
+            "low": NUMBER,
+            "high": NUMBER,
+            "p_value": NUMBER,
+            "p_adjusted": NUMBER,
+            "test": str,
+        }
     ],
     "verdict": {
-        "ship": str, "because": [str], "tuning_wins": bool, "margin": NUMBER, "break_even_calls_per_month": (*NUMBER, type(None)), "needs": [str],
+        "ship": str,
+        "because": [str],
+        "tuning_wins": bool,
+        "margin": NUMBER,
+        "break_even_calls_per_month": (*NUMBER, type(None)),
+        "needs": [str],
     },
-    "errors": {"confused_pairs": [{"truth": str, "predicted": str, "count": int, "share_of_errors": NUMBER}], "examples": [str]},
-    "metric": str, "failed": [{"name": str, "why": str}],
-}  # fmt: skip
-TIMES = ("created", "fit_seconds", "latency_ms", "cost_per_1k_calls", "fit_cost", "monthly_cost", "seconds_per_1k_calls", "seconds",
-         "break_even_calls_per_month", "p95_ms", "runner_up")  # fmt: skip
+    "errors": {
+        "confused_pairs": [{"truth": str, "predicted": str, "count": int, "share_of_errors": NUMBER}],
+        "examples": [str],
+    },
+    "metric": str,
+    "failed": [{"name": str, "why": str}],
+}
+TIMES = (
+    "created",
+    "fit_seconds",
+    "latency_ms",
+    "cost_per_1k_calls",
+    "fit_cost",
+    "monthly_cost",
+    "seconds_per_1k_calls",
+    "seconds",
+    "break_even_calls_per_month",
+    "p95_ms",
+    "runner_up",
+)
 
 
 def missing(document: Any, wanted: Any, at: str = "trial") -> list[str]:
@@ -55,7 +104,11 @@ def missing(document: Any, wanted: Any, at: str = "trial") -> list[str]:
     if isinstance(wanted, dict):
         if not isinstance(document, dict):
             return [f"{at} is no object"]
-        return [f for k, w in wanted.items() for f in (missing(document[k], w, f"{at}.{k}") if k in document else [f"{at}.{k} is not there"])]
+        return [
+            f
+            for k, w in wanted.items()
+            for f in (missing(document[k], w, f"{at}.{k}") if k in document else [f"{at}.{k} is not there"])
+        ]
     if isinstance(wanted, list):
         if not isinstance(document, list):
             return [f"{at} is no list"]
@@ -121,7 +174,9 @@ def test_all_approaches_are_judged_on_the_same_rows_and_every_pair_compared(judg
     names = [one["name"] for one in document["approaches"]]
     assert names == list(DEFAULT)
     assert {one["rows"] for one in document["approaches"]} == {document["data"]["rows"]["test"]} == {30}
-    assert [(c["a"], c["b"]) for c in document["comparisons"]] == [(a, b) for n, a in enumerate(names) for b in names[n + 1 :]]
+    assert [(c["a"], c["b"]) for c in document["comparisons"]] == [
+        (a, b) for n, a in enumerate(names) for b in names[n + 1 :]
+    ]
     for one in document["approaches"]:
         assert one["family"] == CATALOGUE[one["name"]].family
         assert one["accuracy"]["low"] <= one["accuracy"]["value"] <= one["accuracy"]["high"]
@@ -185,7 +240,9 @@ def test_a_trial_whose_report_was_deleted_draws_it_again(copy, judged):
 def test_another_margin_takes_the_answers_there_are_and_counts_no_look(copy, judged):
     approaches = copy / ".kasauti" / "approaches"
     before = {path: path.stat().st_mtime_ns for path in approaches.rglob("*")}
-    (copy / "task.yaml").write_text((copy / "task.yaml").read_text("utf-8") + "business: {margin: 0.5}\n", encoding="utf-8")
+    (copy / "task.yaml").write_text(
+        (copy / "task.yaml").read_text("utf-8") + "business: {margin: 0.5}\n", encoding="utf-8"
+    )
     again = run_trial(load_task(copy), DEFAULT)
     assert again.id != judged.id
     assert again.document["verdict"]["margin"] == 0.5
@@ -266,7 +323,7 @@ def test_a_failure_that_was_mended_is_tried_again(bare, finished_task, tmp_path,
 
 def test_a_trial_in_which_everything_fails_says_why_in_one_line(bare, finished_task):
     change(bare, f"model: {finished_task[1].model}", "model: ./absent")
-    with pytest.raises(KasautiError, match="every approach failed.*absent") as caught:
+    with pytest.raises(KasautiError, match=r"every approach failed.*absent") as caught:
         run_trial(load_task(bare), ["prompt_none", "tuned"])
     assert "\n" not in str(caught.value)
 

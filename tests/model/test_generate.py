@@ -22,8 +22,13 @@ def alone(model: Any, prompt: list[int], ends: list[int]) -> Generated:
     """transformers' own greedy generation of one row, without padding."""
     ids = torch.tensor([prompt])
     made = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=MOST, eos_token_id=ends, pad_token_id=0
-    )[0, len(prompt) :].tolist()  # fmt: skip
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=MOST,
+        eos_token_id=ends,
+        pad_token_id=0,
+    )[0, len(prompt) :].tolist()
     stop = next((at for at, token in enumerate(made) if token in ends), None)
     return Generated(tuple(made[:stop]), stop is not None)
 
@@ -87,9 +92,16 @@ def test_settings_that_come_with_the_model_do_not_make_it_less_than_greedy():
     prompt = [5, 9, 5, 9]
     wanted = by_hand(model, prompt)
     for name, value in {
-        "do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "no_repeat_ngram_size": 1, "num_beams": 3,
-        "suppress_tokens": wanted[:1], "forced_bos_token_id": 4, "min_new_tokens": 4, "max_length": 5,
-    }.items():  # fmt: skip
+        "do_sample": True,
+        "temperature": 5.0,
+        "repetition_penalty": 9.0,
+        "no_repeat_ngram_size": 1,
+        "num_beams": 3,
+        "suppress_tokens": wanted[:1],
+        "forced_bos_token_id": 4,
+        "min_new_tokens": 4,
+        "max_length": 5,
+    }.items():
         setattr(model.generation_config, name, value)
     assert generate(model, [prompt], end_ids=[0], max_new_tokens=MOST) == [Generated(tuple(wanted), False)]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import math
 from typing import get_origin, get_type_hints
 
@@ -26,13 +27,30 @@ WRONG_TYPES = {
     tuple: [1, None, [1], [["a"]], {"a": 1}],
 }
 WRONG_VALUES = [
-    ("method", "lorra", "lora"), ("method", "qlora", "lora"), ("schedule", "cosin", "cosine"), ("trackers", ["wandbb"], "wandb"),
-    ("trackers", "tensorbord", "tensorboard"), ("targets", [], "targets"), ("r", 0, "above 0"), ("r", -4, "above 0"),
-    ("alpha", 0, "above 0"), ("epochs", 0, "above 0"), ("batch", 0, "above 0"), ("micro_batch", 0, "above 0"),
-    ("learning_rate", 0.0, "above 0"), ("length", 0, "above 0"), ("keep", 0, "above 0"), ("dropout", 1.0, "below 1"),
-    ("warmup", 1, "below 1"), ("label_smoothing", 1.5, "below 1"), ("weight_decay", -0.1, "from 0 up"),
-    ("max_grad_norm", -1.0, "from 0 up"), ("patience", -1, "from 0 up"), ("seed", -1, "from 0 up"), ("seed", 2**32, "4294967296"),
-]  # fmt: skip
+    ("method", "lorra", "lora"),
+    ("method", "qlora", "lora"),
+    ("schedule", "cosin", "cosine"),
+    ("trackers", ["wandbb"], "wandb"),
+    ("trackers", "tensorbord", "tensorboard"),
+    ("targets", [], "targets"),
+    ("r", 0, "above 0"),
+    ("r", -4, "above 0"),
+    ("alpha", 0, "above 0"),
+    ("epochs", 0, "above 0"),
+    ("batch", 0, "above 0"),
+    ("micro_batch", 0, "above 0"),
+    ("learning_rate", 0.0, "above 0"),
+    ("length", 0, "above 0"),
+    ("keep", 0, "above 0"),
+    ("dropout", 1.0, "below 1"),
+    ("warmup", 1, "below 1"),
+    ("label_smoothing", 1.5, "below 1"),
+    ("weight_decay", -0.1, "from 0 up"),
+    ("max_grad_norm", -1.0, "from 0 up"),
+    ("patience", -1, "from 0 up"),
+    ("seed", -1, "from 0 up"),
+    ("seed", 2**32, "4294967296"),
+]
 
 
 def refusal(settings: dict) -> TaskError:
@@ -130,7 +148,7 @@ def test_every_field_says_what_it_is():
     fields = next(node for node in body if isinstance(node, ast.ClassDef) and node.name == "Recipe").body
     said = {
         one.target.id: ast.literal_eval(after.value)
-        for one, after in zip(fields, fields[1:], strict=False)
+        for one, after in itertools.pairwise(fields)
         if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and isinstance(after, ast.Expr)
     }
     assert set(said) == set(FIELDS)

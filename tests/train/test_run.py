@@ -1,4 +1,4 @@
-"""A run that is killed at any moment goes on with the same command, and ends with the same bytes as one that was not."""
+"""A run that is killed at any moment goes on with the same command, and ends with the same bytes as an unkilled one."""
 
 from __future__ import annotations
 
@@ -134,9 +134,13 @@ def trained_parts(folder: Path) -> dict[str, Any]:
     split, _ = load_split(task)
     bench = Workbench(task)
     return {
-        "task": task, "train": split.train, "choose": split.validation_choose, "frozen": bench.frozen,
-        "recipe": bench.recipe, "model_sha256": bench.model_sha256,
-    }  # fmt: skip
+        "task": task,
+        "train": split.train,
+        "choose": split.validation_choose,
+        "frozen": bench.frozen,
+        "recipe": bench.recipe,
+        "model_sha256": bench.model_sha256,
+    }
 
 
 def no_model() -> Any:
@@ -187,10 +191,15 @@ def test_the_id_follows_everything_that_the_adapter_depends_on_and_nothing_else(
 
     task, recipe = given["task"], given["recipe"]
     others = [
-        id_with(train=given["train"][1:]), id_with(choose=given["choose"][1:]), id_with(model_sha256="f" * 64), id_with(template="e" * 64),
-        id_with(recipe=dataclasses.replace(recipe, seed=1)), id_with(recipe=dataclasses.replace(recipe, label_smoothing=0.1)),
-        id_with(task=dataclasses.replace(task, instructions="Other.")), id_with(task=dataclasses.replace(task, input="{text}")),
-    ]  # fmt: skip
+        id_with(train=given["train"][1:]),
+        id_with(choose=given["choose"][1:]),
+        id_with(model_sha256="f" * 64),
+        id_with(template="e" * 64),
+        id_with(recipe=dataclasses.replace(recipe, seed=1)),
+        id_with(recipe=dataclasses.replace(recipe, label_smoothing=0.1)),
+        id_with(task=dataclasses.replace(task, instructions="Other.")),
+        id_with(task=dataclasses.replace(task, input="{text}")),
+    ]
     assert len({id_with(), *others}) == len(others) + 1
     business = dataclasses.replace(task.business, margin=0.1)
     assert id_with(task=dataclasses.replace(task, business=business, folder="/elsewhere", name="x")) == id_with()

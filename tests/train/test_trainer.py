@@ -108,7 +108,9 @@ def test_a_learnable_task_is_learnt_and_the_best_weights_are_left_in_the_model(t
 @pytest.mark.parametrize(("epochs", "rate"), [(12, 1e6), (2, 1e25)])
 def test_a_loss_that_is_no_number_stops_the_run_with_what_to_lower(tmp_path, epochs, rate):
     """In a run of four steps, too, which ends before its tenth, where the first line of the log would be."""
-    recipe = Recipe(epochs=epochs, batch=4, micro_batch=4, learning_rate=rate, gradient_checkpointing=False, max_grad_norm=0.0)
+    recipe = Recipe(
+        epochs=epochs, batch=4, micro_batch=4, learning_rate=rate, gradient_checkpointing=False, max_grad_norm=0.0
+    )
     model = fresh_network("llama").requires_grad_(True)
     with pytest.raises(TrainingError, match="learning_rate") as caught:
         tuned(model, recipe, tmp_path)

@@ -185,7 +185,11 @@ def _curve(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
             total += float(entry["loss"]) * (int(entry["step"]) - before)
             steps, before = steps + int(entry["step"]) - before, int(entry["step"])
         if "eval_loss" in entry:
-            row = {"epoch": float(entry["epoch"]), "step": float(entry["step"]), "validation_loss": float(entry["eval_loss"])}
+            row = {
+                "epoch": float(entry["epoch"]),
+                "step": float(entry["step"]),
+                "validation_loss": float(entry["eval_loss"]),
+            }
             if steps:
                 row["train_loss"] = total / steps
             total, steps = 0.0, 0
