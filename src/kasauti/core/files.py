@@ -162,14 +162,21 @@ def append_line(path: str | Path, line: str) -> None:
         file.write(line.encode("utf-8") + b"\n")
         file.flush()
         os.fsync(file.fileno())
+        if not size:
+            _sync_folder(Path(path).parent)
 
 
 def read_text(path: str | Path) -> str:
     """A file of UTF-8 text. Raises `DataError` in one line where it is missing, unreadable or not UTF-8."""
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return _read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError("is not UTF-8 text", where=str(path), mend="Save it as UTF-8.") from error
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise DataError(f"cannot be read: {reason}", where=str(path), mend="Check the path.") from error
@@ -193,8 +200,8 @@ def read_json_lines(path: str | Path) -> list[Any]:
     if not Path(path).exists():
         return []
     values = []
-    for line in read_text(path).split("\n"):
-        with contextlib.suppress(json.JSONDecodeError):
+    for line in _read_bytes(path).split(b"\n"):
+        with contextlib.suppress(ValueError):  # no JSON, or cut within a letter
             values.append(json.loads(line))
     return values
 

@@ -63,6 +63,8 @@ class Example:
     """The file that the row came from."""
     row: int = 0
     """Its number in that file, the first row of data being 1."""
+    reviewed: bool = False
+    """A person has read the row and stands by its answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

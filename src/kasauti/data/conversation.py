@@ -6,6 +6,7 @@ formats, chat templates or tokens.
 
 from __future__ import annotations
 
+import dataclasses
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -65,7 +66,7 @@ def make_example(
     group = (row[task.group] or None) if task.group else None
     answer = _answer(task, row[task.target] or "", where, strict) if with_answer else None
     return Example(
-        id=content_hash({"fields": fields, "answer": answer, "group": group})[:16],
+        id=_id(fields, answer, group),
         fields=fields,
         text=fill(task.input, fields),
         answer=answer,
@@ -75,18 +76,31 @@ def make_example(
     )
 
 
+def _id(fields: Mapping[str, str], answer: str | None, group: str | None) -> str:
+    return content_hash({"fields": fields, "answer": answer, "group": group})[:16]
+
+
+def with_answer(example: Example, answer: str) -> Example:
+    """The row as if this answer stood in its file."""
+    return dataclasses.replace(example, id=_id(example.fields, answer, example.group), answer=answer)
+
+
 def _answer(task: Task, value: str, where: str, strict: bool) -> str:
     """The answer, checked. A label's surrounding space is an accident; another answer's may be code, and is kept."""
     answer = value.strip() if task.kind == "classification" else value
-    if not strict:
-        return answer
+    if strict:
+        check_answer(task, answer, where)
+    return answer
+
+
+def check_answer(task: Task, answer: str, where: str) -> None:
+    """Raise `DataError` for an answer that is empty, or not one of the task's labels."""
     if not answer.strip():
         mend = "Fill it in, or remove the row."
         raise DataError(f"the answer (column {task.target!r}) is empty", where=where, mend=mend)
     if task.labels and answer not in task.labels:
         mend = f"{suggestion(answer, task.labels)} Correct the row, or add the label to the task file."
         raise DataError(f"the label {answer!r} is not one of the task's", where=where, mend=mend)
-    return answer
 
 
 def load_examples(task: Task, part: str, *, strict: bool = True) -> tuple[Example, ...]:

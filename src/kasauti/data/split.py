@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from kasauti.core.errors import DataError
 from kasauti.core.types import Example, Finding, Severity, Split, Task
-from kasauti.data.conversation import check_labels_used, content, load_examples
+from kasauti.data.conversation import PARTS, check_answer, check_labels_used, content, load_examples
+from kasauti.data.decisions import Applied, apply_decisions, findings_of, log_path, standing
 from kasauti.data.duplicates import merge, near_groups, normalise
 from kasauti.data.versions import data_version, fingerprint, hash_test_rows
 
@@ -41,6 +42,19 @@ class _Cluster:
     """Decides the cluster's place before shuffling, so that the order of the file does not."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Divided:
+    """The rows of the task's files, divided."""
+
+    filed: Split
+    """As they stand in the files."""
+    decided: Split
+    """The same division, with what a person decided about single rows applied: what everything else works on."""
+    findings: Sequence[Finding]
+    rows: Sequence[Example]
+    """All rows as they stand in the files, in their order; those that are in no part too."""
+
+
 def load_split(task: Task, *, strict: bool = True) -> tuple[Split, list[Finding]]:
     """Load the task's files and divide them with the task's seed; near-duplicates are kept in one part.
 
@@ -51,13 +65,61 @@ def load_split(task: Task, *, strict: bool = True) -> tuple[Split, list[Finding]
     Raises:
         DataError: a file or a row is at fault, a label has no row, or there are too few rows.
     """
-    train, validation, test = (load_examples(task, part, strict=strict) for part in ("train", "validation", "test"))
+    divided = divide(task, strict=strict)
+    return divided.decided, list(divided.findings)
+
+
+def divide(task: Task, *, strict: bool = True) -> Divided:
+    """`load_split`, with the rows as they stand in the files beside those that were decided on.
+
+    The rows are divided as they stand in the files, so that no decision ever moves another row into or out of the test
+    part; what was decided is applied to the parts.
+    """
+    decisions = standing(task.folder)
+    # a row at fault may be one that was relabelled or dropped: the rows are judged as they go on
+    train, validation, test = (load_examples(task, part, strict=strict and not decisions) for part in PARTS)
+    everything = (*train, *validation, *test)
+    applied = apply_decisions(task, everything, decisions)
     if strict:
-        check_labels_used(task, (*train, *validation, *test))
+        after = applied.of(everything)
+        for row in after if decisions else ():
+            check_answer(task, row.answer or "", f"{row.source}, row {row.row}")
+        check_labels_used(task, after)
     near: list[list[str]] = []
     if not (validation and test):
         near = [[train[i].id for i in group] for group in near_groups([content(e) for e in train], NEAR)]
-    return make_split(task, train, validation, test, task.seed, clusters=near)
+    filed, findings = make_split(task, train, validation, test, task.seed, clusters=near)
+    findings += findings_of(applied)
+    try:
+        decided = _decided(task, filed, everything, applied) if applied.met else filed
+    except DataError as error:
+        if strict:
+            raise
+        decided = filed  # so that the page on which it is undone can be opened
+        findings.append(_not_applied(error))
+    return Divided(filed=filed, decided=decided, findings=findings, rows=everything)
+
+
+def _decided(task: Task, filed: Split, everything: Sequence[Example], applied: Applied) -> Split:
+    """The parts as they go on, sealed as if they stood in the files so."""
+    names = ("train", "validation_choose", "validation_calibrate", "test")
+    parts = {name: list(applied.of(getattr(filed, name))) for name in names}
+    empty = next((name for name, rows in parts.items() if not rows), None)
+    if empty is not None:
+        fault = f"every row of {empty.split('_')[0]} was dropped by hand"
+        raise DataError(fault, where=str(log_path(task.folder)), mend="Undo some with `kasauti audit --read`.")
+    return _sealed(parts, data_version(applied.of(everything)), task.seed)
+
+
+def _not_applied(error: DataError) -> Finding:
+    return Finding(
+        check="decisions",
+        severity=Severity.STOP,
+        what=f"{error.what}: the rows are shown as if nothing had been decided",
+        where=error.where,
+        why="Nothing can be learnt or judged without rows in every part.",
+        mend=error.mend,
+    )
 
 
 def make_split(

@@ -48,7 +48,7 @@ class Suspect:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranking:
-    """All judged rows, the most suspect first."""
+    """The rows that were judged and that nobody has reviewed, the most suspect first."""
 
     suspects: Sequence[Suspect]
     estimated: int
@@ -66,7 +66,11 @@ def mislabelled(task: Task, split: Split) -> list[Finding]:
     """The training and validation rows whose labels are most in doubt."""
     if task.kind != "classification":
         return []
-    ranking = rank_mislabelled([*split.train, *split.validation], task.seed)
+    return told(rank_mislabelled([*split.train, *split.validation], task.seed))
+
+
+def told(ranking: Ranking) -> list[Finding]:
+    """The finding of a ranking; none where nothing is suspect."""
     if not ranking.listed:
         return []
     rows = [suspect.example for suspect in ranking.listed]
@@ -112,10 +116,12 @@ def rank_mislabelled(examples: Sequence[Example], seed: int) -> Ranking:
     given = [place[example.answer or ""] for example in rows]
     texts = [content(example) for example in rows]
     probabilities = _out_of_fold(texts, given, len(labels), _folds(texts, given, draw))
-    estimated, other, margins = _confident(probabilities, given)
+    doubted, other, margins = _confident(probabilities, given)
+    estimated = sum(bool(d) and not example.reviewed for d, example in zip(doubted, rows, strict=True))
     suspects = [
         Suspect(example=example, suggested=labels[o], margin=float(m))
         for example, o, m in zip(rows, other, margins, strict=True)
+        if not example.reviewed  # a person stands by its label; it still speaks for and against the others
     ]
     suspects.sort(key=lambda suspect: (suspect.margin, suspect.example.id))
     return Ranking(suspects=tuple(suspects), estimated=estimated, seconds=time.perf_counter() - started)
@@ -184,8 +190,9 @@ def _out_of_fold(
 
 def _confident(
     probabilities: NDArray[np.float64], given: Sequence[int]
-) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
-    """The off-diagonal sum of the confident joint; each row's best other label; the margin of its own over that."""
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.float64]]:
+    """For each row: whether it counts off the diagonal of the confident joint; its best other label; the margin of its
+    own over that."""
     import numpy as np
 
     rows, y = np.arange(len(given)), np.array(given)
@@ -195,8 +202,8 @@ def _confident(
     thresholds = np.bincount(y, own, labels) / np.maximum(np.bincount(y, None, labels), 1)
     over = np.where(probabilities >= thresholds, probabilities, -1.0)
     counted = over.argmax(1)
-    estimated = int(((over.max(1) >= 0) & (counted != y)).sum())
+    doubted = (over.max(1) >= 0) & (counted != y)
     others = probabilities.copy()
     others[rows, y] = -1.0
     other = others.argmax(1)
-    return estimated, other, own - others[rows, other]
+    return doubted, other, own - others[rows, other]
