@@ -41,6 +41,7 @@ FILES = {
     "tokenizer_config.json": "Special tokens.",
     ".css": "Stylesheet: {stem}.",
     ".html": "Template: {stem}.",
+    ".js": "Script: {stem}.",
     ".jinja": "Chat template: {stem}.",
     ".json": "Data: {stem}.",
     ".jsonl": "Data: {stem}.",

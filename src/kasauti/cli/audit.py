@@ -5,33 +5,26 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from kasauti.cli.command import CommandResult, open_task, state_path
 from kasauti.cli.draw import table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kasauti.cli.taught import Audit
     from kasauti.core.progress import Progress
     from kasauti.core.types import Finding, Task
+    from kasauti.data.audit import Check
+    from kasauti.data.checks.mislabelled import Ranking
 
 HELP = "data and supervision problems, worst first"
 ABOUT = """Look for problems in the data (labels, duplicates, leaks, likely mislabelled rows, …) and prove over every
 row that the model would be taught the answer and its end and nothing else. Leaves .kasauti/audit/audit.json
-and audit.html; exits with 1 where a finding stops the work."""
-
-
-class Audit(NamedTuple):
-    """An audit on disk."""
-
-    document: dict[str, Any]
-    """What `audit.json` holds."""
-    page: str
-    """Path of `audit.html`."""
-
-    @property
-    def stops(self) -> int:
-        """Findings that stop the work."""
-        return sum(one["severity"] == "stop" for one in self.document["findings"])
+and audit.html; exits with 1 where a finding stops the work. With --read the page is served on this machine, and
+each row on it is accepted, relabelled or dropped with a key: decisions are kept in .kasauti/audit/decisions.jsonl,
+every command works with the rows as decided, and your files stay as they are."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +32,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", metavar="N", type=int, default=50, help="random rows laid out to read (default: %(default)s)"
     )
+    parser.add_argument(
+        "--read", action="store_true", help="serve the page on this machine to decide rows; Ctrl C ends it"
+    )
+    parser.add_argument("--port", metavar="N", type=int, help="with --read: port to serve at (default: a free one)")
 
 
 def run(args: argparse.Namespace) -> CommandResult:
@@ -47,20 +44,44 @@ def run(args: argparse.Namespace) -> CommandResult:
 
     if args.samples < 0:
         raise UsageError(f"--samples is {args.samples}", mend="Give 0 or more.")
+    if args.port is not None and not args.read:
+        raise UsageError("--port is for the page of --read", mend="Add --read, or leave --port out.")
+    if args.read:
+        return _read(args)
     done = audit(open_task(args), args.samples, args.progress)
+    return _told(done, [])
+
+
+def _read(args: argparse.Namespace) -> CommandResult:
+    """Audit, then serve the page until it is interrupted."""
+    from kasauti.cli.reading import listen, remembering, serve
+
+    task = open_task(args)
+    with listen(args.port) as listening:
+        rankings: list[Ranking] = []
+        done = audit(task, args.samples, args.progress, remembering(task, rankings))
+        tally = serve(args, task, done, rankings, listening)
+    line = (
+        "{accept} rows are accepted, {relabel} relabelled, {drop} dropped; {left} of the random ones are left to read."
+    )
+    return _told(done, [line.format(**tally)], {"decisions": tally})
+
+
+def _told(done: Audit, more: Sequence[str], extra: dict[str, Any] | None = None) -> CommandResult:
     rows = done.document["data"]["rows"]
     lines = findings_table(done.document["findings"])
     lines += [
         f"Looked at {sum(rows.values())} rows ({', '.join(f'{name} {n}' for name, n in rows.items())}).",
         f"Page: {done.page}",
     ]
+    lines += more
     if done.stops:
         lines.append("Mend what stops the work, then audit again.")
-    return CommandResult({**done.document, "page": done.page}, lines, 1 if done.stops else 0)
+    return CommandResult({**done.document, "page": done.page, **(extra or {})}, lines, 1 if done.stops else 0)
 
 
-def audit(task: Task, samples: int, progress: Progress) -> Audit:
-    """Run the checks and the proof, and leave both files.
+def audit(task: Task, samples: int, progress: Progress, checks: Mapping[str, Check] | None = None) -> Audit:
+    """Run the checks (all, unless `checks` are given) and the proof, and leave both files.
 
     Raises:
         DataError: a file cannot be read at all.
@@ -70,20 +91,22 @@ def audit(task: Task, samples: int, progress: Progress) -> Audit:
     from pathlib import Path
 
     import kasauti
-    from kasauti.cli.taught import look
+    from kasauti.cli.taught import Audit, look
     from kasauti.core.files import STATE, write_json
     from kasauti.data.audit import CHECKS, audit_data
-    from kasauti.data.split import load_split, parts_of
+    from kasauti.data.split import divide, parts_of
     from kasauti.pages.audit import write_audit
 
-    split, found = load_split(task, strict=False)
+    divided, checks = divide(task, strict=False), checks or CHECKS
+    split = divided.decided
     parts = parts_of(split)
     seen = look(task, parts, samples, progress)
-    names = list(CHECKS)
+    names = list(checks)
     findings = audit_data(
         task,
         split,
-        found=[*found, *seen.findings],
+        found=[*divided.findings, *seen.findings],
+        checks=checks,
         progress=lambda name: progress("audit", names.index(name), len(names), name),
     )
     progress("audit", len(names), len(names))
@@ -112,7 +135,7 @@ def audit(task: Task, samples: int, progress: Progress) -> Audit:
     folder = Path(task.folder) / STATE / "audit"
     write_audit(findings, context, folder / "audit.html")
     write_json(folder / "audit.json", document)
-    return Audit(document, state_path(task, "audit", "audit.html"))
+    return Audit(document, state_path(task, "audit", "audit.html"), findings, context, divided)
 
 
 def findings_table(findings: Sequence[dict[str, Any]]) -> list[str]:

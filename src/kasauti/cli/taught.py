@@ -7,10 +7,9 @@ all the same.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import KasautiError
@@ -18,6 +17,8 @@ from kasauti.core.progress import Progress
 from kasauti.core.types import Example, Finding, Severity, Task
 from kasauti.data.conversation import content, messages
 from kasauti.data.duplicates import near_groups, words
+from kasauti.data.reading import LEARNT, random_rows
+from kasauti.data.split import Divided
 from kasauti.train.recipe import Recipe
 
 NEAR = 0.8
@@ -39,8 +40,26 @@ class Seen:
     duplicates: list[dict[str, Any]] = field(default_factory=list)
 
 
+class Audit(NamedTuple):
+    """An audit on disk."""
+
+    document: dict[str, Any]
+    """What `audit.json` holds."""
+    page: str
+    """Path of `audit.html`."""
+    findings: list[Finding]
+    context: dict[str, Any]
+    """What the page was made of."""
+    divided: Divided
+
+    @property
+    def stops(self) -> int:
+        """Findings that stop the work."""
+        return sum(one["severity"] == "stop" for one in self.document["findings"])
+
+
 def look(task: Task, parts: Mapping[str, Sequence[Example]], samples: int, progress: Progress) -> Seen:
-    """Prove every row that has a valid answer, lay out `samples` random ones, pair duplicates."""
+    """Prove every row that has a valid answer, lay out `samples` random ones that are no test rows, pair duplicates."""
     seen = Seen(duplicates=duplicate_pairs(parts))
     try:
         bench = Workbench(task)
@@ -121,22 +140,31 @@ def _lay_out(
     length: int,
     seen: Seen,
 ) -> None:
-    """Random rows, token by token; the same rows for the same seed."""
+    """Random rows of those that are learnt from, token by token; the same rows for the same seed."""
+    learnt = {part: _answered(task, parts[part]) for part in LEARNT}
+    try:
+        view = token_viewer(task, frozen, tokenizer, length)
+        for part, row in random_rows(learnt, samples, task.seed):
+            sample = {"row": row.row, "part": part, "answer": row.answer, "text": content(row), "html": view(row)}
+            seen.samples.append(sample)
+    except KasautiError:  # told already by the proof
+        return
+
+
+def token_viewer(task: Task, frozen: Any, tokenizer: Any, length: int) -> Callable[[Example], str]:
+    """Row → its tokens as markup. What is returned raises `KasautiError` for a row that cannot be taught."""
     from kasauti.chat.supervise import supervise
     from kasauti.chat.view import render_html, token_view
     from kasauti.train.run import longest_answer
 
-    pool = [(part, row) for part, examples in parts.items() for row in _answered(task, examples)]
-    chosen = random.Random(task.seed).sample(pool, min(samples, len(pool)))
-    try:
-        reserve = longest_answer(task, frozen, tokenizer)
-        for part, row in chosen:
-            turns = messages(task, row, with_answer=False)
-            made = supervise(frozen, tokenizer, turns, row.answer or "", length, reserve=reserve)
-            view = render_html(token_view(tokenizer, made))
-            seen.samples.append({"row": row.row, "part": part, "answer": row.answer, "html": view})
-    except KasautiError:  # told already by the proof
-        return
+    reserve = longest_answer(task, frozen, tokenizer)
+
+    def view(row: Example) -> str:
+        turns = messages(task, row, with_answer=False)
+        made = supervise(frozen, tokenizer, turns, row.answer or "", length, reserve=reserve)
+        return render_html(token_view(tokenizer, made))
+
+    return view
 
 
 def duplicate_pairs(parts: Mapping[str, Sequence[Example]]) -> list[dict[str, Any]]:

@@ -23,6 +23,8 @@ BARS = 80
 """Labels whose bars are drawn; the smallest ones beyond that are counted in words."""
 PAIRS = 40
 """Pairs of duplicates that are laid side by side."""
+FAR = 3.0
+"""The cut is drawn up to this many times the longest row."""
 SAMPLES = 10
 """Rows to read that are open from the start."""
 
@@ -39,9 +41,15 @@ def render_audit(findings: Sequence[Finding | Mapping[str, Any]], context: Mappi
             lengths: `{"values": [tokens of each row], "limit": 512, "unit": "tokens"}`; for `values`, `edges` and
                 `counts` of a histogram do as well.
             proof: counts of the supervision proof, name → number, shown as they are named.
-            samples: `[{"row", "part", "answer", "html"}]`; `html` is markup that is safe already and is not escaped.
+            samples: `[{"row", "part", "answer", "text", "html"}]`; `html` is markup that is safe already and is not
+                escaped.
             duplicates: `[{"similarity", "a": {"row", "part", "text", "answer"}, "b": {…}}]`, similarity 0 to 1.
     """
+    return render(Path(__file__).parent, "audit.html", **audit_values(findings, context))
+
+
+def audit_values(findings: Sequence[Finding | Mapping[str, Any]], context: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template of the audit names, also for pages that extend it. Arguments as of `render_audit`."""
     context = {name: part for name, part in context.items() if part is not None}
     shown = worst_first(findings)
     labels, lengths = _labels(context), _lengths(context)
@@ -55,24 +63,22 @@ def render_audit(findings: Sequence[Finding | Mapping[str, Any]], context: Mappi
         ("duplicates", "Duplicates"): bool(pairs),
         ("seen", "What was looked at"): True,
     }
-    return render(
-        Path(__file__).parent,
-        "audit.html",
-        sections=[section for section, present in there.items() if present],
-        context=context,
-        findings=shown,
-        headlines=headlines(shown),
-        counts=tally(shown),
-        labels=labels,
-        parts_seen=_parts(context),
-        lengths=lengths,
-        samples=samples[:SAMPLES],
-        more=samples[SAMPLES:],
-        pairs=pairs,
-        seen=_seen(context),
-        pairs_total=len(_list(context, "duplicates")),
-        total=_total(context),
-    )
+    return {
+        "sections": [section for section, present in there.items() if present],
+        "context": context,
+        "findings": shown,
+        "headlines": headlines(shown),
+        "counts": tally(shown),
+        "labels": labels,
+        "parts_seen": _parts(context),
+        "lengths": lengths,
+        "samples": samples[:SAMPLES],
+        "more": samples[SAMPLES:],
+        "pairs": pairs,
+        "seen": _seen(context),
+        "pairs_total": len(_list(context, "duplicates")),
+        "total": _total(context),
+    }
 
 
 def write_audit(findings: Sequence[Finding | Mapping[str, Any]], context: Mapping[str, Any], path: str | Path) -> Path:
@@ -143,8 +149,9 @@ def _lengths(context: Mapping[str, Any]) -> Chart | None:
         title += f"; the limit is {words.count(limit)}" if limit else ""
     else:
         title = f"No row is longer than {words.count(limit)} {unit}" if limit else f"Rows by number of {unit}"
-    # a limit far to the right would press all rows into the left edge; the title tells it all the same
-    cut = limit if limit is not None and limit <= 1.6 * edges[-1] else None
+    # a limit far to the right would press all rows into the left edge; the note tells where it is
+    cut = limit if limit is not None and limit <= FAR * edges[-1] else None
+    note = f"The cut at {words.count(limit)} {unit} is far to the right." if limit is not None and cut is None else ""
 
     def draw(width: int) -> Svg:
         return grids.histogram(
@@ -158,11 +165,11 @@ def _lengths(context: Mapping[str, Any]) -> Chart | None:
             cut_name=f"limit: {words.count(limit)}",
         )
 
-    return chart(title, draw)
+    return chart(title, draw, note=note)
 
 
 def _sample(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_blank("row", "part", "answer"), **one, "html": Svg(one.get("html") or "")}
+    return {**_blank("row", "part", "answer", "text"), **one, "html": Svg(one.get("html") or "")}
 
 
 def _pair(one: Mapping[str, Any]) -> dict[str, Any]:
