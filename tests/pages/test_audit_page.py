@@ -110,6 +110,24 @@ def test_rows_over_the_limit_are_counted(sample: dict[str, Any]) -> None:
     )
 
 
+def test_the_cut_is_drawn_where_it_is_near_and_told_where_it_is_far() -> None:
+    near = render_audit([], {"lengths": {"values": [100, 200], "limit": 512}})
+    assert near.count('class="cut"') >= 1
+    assert "limit: 512" in plain(near)
+    far = render_audit([], {"lengths": {"values": [10, 20], "limit": 512}})
+    assert 'class="cut"' not in far
+    assert "The cut at 512 tokens is far to the right." in plain(far)
+
+
+def test_a_row_to_read_shows_its_text_and_the_first_three_their_tokens(sample: dict[str, Any]) -> None:
+    one = {**sample["context"]["samples"][0], "text": f"A text {NASTY}"}
+    sample["context"]["samples"] = [one] * 5
+    page = render_audit([], sample["context"])
+    assert page.count("A text &lt;script&gt;") == 5
+    assert page.count("<details open><summary>As the model is taught it") == 3
+    assert page.count("<summary>As the model is taught it") == 5
+
+
 def test_a_ready_made_histogram_does_as_well() -> None:
     context = {"lengths": {"edges": [0, 10, 20], "counts": [5, 7], "limit": 64, "unit": "words"}}
     assert "No row is longer than 64 words" in plain(render_audit([], context))
