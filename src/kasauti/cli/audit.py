@@ -76,7 +76,7 @@ def audit(task: Task, samples: int, progress: Progress) -> Audit:
     from kasauti.data.split import load_split, parts_of
     from kasauti.pages.audit import write_audit
 
-    split, found = load_split(task, strict=False)
+    split, found = load_split(task, strict=False, record="audit")
     parts = parts_of(split)
     seen = look(task, parts, samples, progress)
     names = list(CHECKS)

@@ -17,6 +17,7 @@ from kasauti.core.errors import DataError
 from kasauti.core.types import Example, Finding, Severity, Split, Task
 from kasauti.data.conversation import check_labels_used, content, load_examples
 from kasauti.data.duplicates import merge, near_groups, normalise
+from kasauti.data.log import record_version
 from kasauti.data.versions import data_version, fingerprint, hash_test_rows
 
 TEST_SHARE = 0.2
@@ -41,12 +42,13 @@ class _Cluster:
     """Decides the cluster's place before shuffling, so that the order of the file does not."""
 
 
-def load_split(task: Task, *, strict: bool = True) -> tuple[Split, list[Finding]]:
+def load_split(task: Task, *, strict: bool = True, record: str | None = None) -> tuple[Split, list[Finding]]:
     """Load the task's files and divide them with the task's seed; near-duplicates are kept in one part.
 
     Args:
         task: names the files, the group and the seed.
         strict: refuse rows with faults; False is for the audit, which shows them all.
+        record: the command that needs the rows for real work; the version of the data is then recorded with its rows.
 
     Raises:
         DataError: a file or a row is at fault, a label has no row, or there are too few rows.
@@ -57,7 +59,11 @@ def load_split(task: Task, *, strict: bool = True) -> tuple[Split, list[Finding]
     near: list[list[str]] = []
     if not (validation and test):
         near = [[train[i].id for i in group] for group in near_groups([content(e) for e in train], NEAR)]
-    return make_split(task, train, validation, test, task.seed, clusters=near)
+    split, findings = make_split(task, train, validation, test, task.seed, clusters=near)
+    if record is not None:
+        given = {"train": train, "validation": validation, "test": test}
+        record_version(task.folder, split.data_version, given, record)
+    return split, findings
 
 
 def make_split(

@@ -71,7 +71,7 @@ def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> 
             where="task.yaml: kind",
             mend="use `kasauti train` for it",
         )
-    split, findings = load_split(task)
+    split, findings = load_split(task, record="trial")
     bench = Workbench(task, progress)
     id = _trial_id(bench, split, names)
     folder = RunFolder(task.folder, "trials", id, mark="trial.json").make()
