@@ -227,6 +227,8 @@ def _table(task_folder: str | Path, version: str) -> Any:
 
 def _rows(table: Any, ids: Sequence[str], wanted: Counter[str]) -> list[StoredRow]:
     """The rows with these ids, as often as is wanted."""
+    import pyarrow as pa
+
     left, places = Counter(wanted), []
     for place, id in enumerate(ids):
         if left[id] > 0:
@@ -239,7 +241,7 @@ def _rows(table: Any, ids: Sequence[str], wanted: Counter[str]) -> list[StoredRo
             answer=row["answer"],
             group=row["group"],
         )
-        for row in table.take(places).to_pylist()
+        for row in table.take(pa.array(places, type=pa.int64())).to_pylist()
     ]
 
 
