@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 HELP = "data and supervision problems, worst first"
 ABOUT = """Look for problems in the data (labels, duplicates, leaks, likely mislabelled rows, …) and prove over every
 row that the model would be taught the answer and its end and nothing else. Leaves .kasauti/audit/audit.json
-and audit.html; exits with 1 where a finding stops the work."""
+and audit.html; exits with 1 where a finding stops the work. With --fix, what can be mended without a human's
+judgement is mended in a new data file, and every change is listed; your own files are never touched."""
 
 
 class Audit(NamedTuple):
@@ -39,15 +40,24 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", metavar="N", type=int, default=50, help="random rows laid out to read (default: %(default)s)"
     )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="write a mended copy of the data: white space, near-miss labels, repeats, leaks",
+    )
+    parser.add_argument("--mask", action="store_true", help="with --fix: put <kind> in place of personal data")
 
 
 def run(args: argparse.Namespace) -> CommandResult:
-    """Audit, print the findings."""
+    """Audit, print the findings; mend where it is asked for."""
     from kasauti.core.errors import UsageError
 
     if args.samples < 0:
         raise UsageError(f"--samples is {args.samples}", mend="Give 0 or more.")
-    done = audit(open_task(args), args.samples, args.progress)
+    if args.mask and not args.fix:
+        raise UsageError("--mask changes data, and only --fix writes them", mend="Write `kasauti audit --fix --mask`.")
+    task = open_task(args)
+    done = audit(task, args.samples, args.progress)
     rows = done.document["data"]["rows"]
     lines = findings_table(done.document["findings"])
     lines += [
@@ -56,7 +66,15 @@ def run(args: argparse.Namespace) -> CommandResult:
     ]
     if done.stops:
         lines.append("Mend what stops the work, then audit again.")
-    return CommandResult({**done.document, "page": done.page}, lines, 1 if done.stops else 0)
+    document = {**done.document, "page": done.page}
+    if args.fix:
+        from kasauti.cli.fixing import fix_document, fix_lines
+        from kasauti.data.fix import fix
+
+        fixed = fix(task, mask=args.mask)
+        document["fix"] = fix_document(task, fixed)
+        lines += fix_lines(task, fixed)
+    return CommandResult(document, lines, 1 if done.stops else 0)
 
 
 def audit(task: Task, samples: int, progress: Progress) -> Audit:
@@ -129,6 +147,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
         "severity": finding.severity.value,
         "rows": list(finding.rows),
         "evidence": list(finding.evidence),
+        "ranked": [dict(one) for one in finding.ranked],
     }
 
 

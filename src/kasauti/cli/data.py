@@ -24,9 +24,7 @@ WIDTH = 70
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments of data."""
     parser.add_argument("action", choices=("log", "diff"), metavar="log|diff", help="what to show")
-    parser.add_argument(
-        "versions", nargs="*", metavar="VERSION", help="diff: two versions (default: previous latest)"
-    )
+    parser.add_argument("versions", nargs="*", metavar="VERSION", help="diff: two versions (default: previous latest)")
     parser.add_argument(
         "--limit", metavar="N", type=int, default=20, help="rows shown of each kind of change (default: %(default)s)"
     )

@@ -195,7 +195,11 @@ def _text(task: Task, row: Row) -> str:
 
 def _same(task: Task, row: Row) -> tuple[str | None, ...]:
     """What two rows share that are the same example."""
-    return (*(row[column] or "" for column in task.columns), row[task.target] or "", row[task.group] if task.group else None)
+    return (
+        *(row[column] or "" for column in task.columns),
+        row[task.target] or "",
+        row[task.group] if task.group else None,
+    )
 
 
 def _without_repeats(task: Task, part: str, rows: Iterable[Numbered], changes: list[Change]) -> list[Numbered]:

@@ -73,9 +73,7 @@ class Difference:
     """Answer → its rows in each version; by name, all of them."""
 
 
-def record_version(
-    task_folder: str | Path, version: str, parts: Mapping[str, Sequence[Example]], what: str
-) -> None:
+def record_version(task_folder: str | Path, version: str, parts: Mapping[str, Sequence[Example]], what: str) -> None:
     """Keep the rows of a version, once, and add it to the log where it is not the last one there.
 
     The rows are written before the line, so that what the log names can be read.

@@ -98,6 +98,7 @@ def make_split(
     """
     validation, test = list(validation or ()), list(test or ())
     kept, kept_validation, findings = _without_later_parts(train, validation, test)
+    findings += _straddling(task, train, validation, test)
     _check_enough(task, kept, len(train))
     draw = random.Random(seed)
     pool = _clusters(task, kept, clusters)
@@ -205,6 +206,38 @@ def _taken_out(name: str, gone: Sequence[Example], later: dict[str, Sequence[Exa
         why="A model judged on rows that it has learnt looks better than it is.",
         mend="Nothing needs to be done here; look at how the files were made, for near-duplicates may be left.",
     )
+
+
+def _straddling(
+    task: Task, train: Sequence[Example], validation: Sequence[Example], test: Sequence[Example]
+) -> list[Finding]:
+    """Groups that stand in more than one of the files that were given."""
+    parts = {"train": train, "validation": validation, "test": test}
+    homes: defaultdict[str, set[str]] = defaultdict(set)
+    for name, rows in parts.items():
+        for row in rows:
+            if row.group is not None:
+                homes[row.group].add(name)
+    torn = sorted(group for group, names in homes.items() if len(names) > 1)
+    if not torn:
+        return []
+    wide = set(torn)
+    counts = {name: [row for row in rows if row.group in wide] for name, rows in parts.items()}
+    told = ", ".join(f"{name} {len(rows)}" for name, rows in counts.items() if rows)
+    first = next(rows for rows in reversed(counts.values()) if rows)
+    return [
+        Finding(
+            check="groups",
+            severity=Severity.WARN,
+            what=f"{len(torn)} values of {task.group!r} stand in more than one file (rows: {told})",
+            where=" and ".join(name for name, rows in counts.items() if rows),
+            count=sum(map(len, counts.values())),
+            rows=[row.row for row in first[:20]],
+            evidence=[f"{group}: {', '.join(name for name in parts if name in homes[group])}" for group in torn[:20]],
+            why="Rows of one group are alike in more than their text: what was learnt on some flatters on the others.",
+            mend="Cut the files by group. Until then the rows are taken out of the earlier file before anything is learnt.",
+        )
+    ]
 
 
 def _check_enough(task: Task, kept: Sequence[Example], given: int) -> None:
