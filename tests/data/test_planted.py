@@ -88,7 +88,8 @@ def audited(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> tuple[
             csv.writer(file).writerows([("text", "label", "customer"), *lines])
     (folder / "task.yaml").write_text(
         "kind: classification\ninstructions: Name the category.\ninput: '{text}'\ntarget: label\n"
-        f"labels: {json.dumps(LABELS)}\ngroup: customer\ndata: {{train: train.csv, validation: validation.csv, test: test.csv}}\n"
+        f"labels: {json.dumps(LABELS)}\ngroup: customer\n"
+        "data: {train: train.csv, validation: validation.csv, test: test.csv}\n"
         f"model: {tiny_model}\ntrain: {{length: {LENGTH}}}\n",
         encoding="utf-8",
     )

@@ -235,7 +235,7 @@ def _straddling(
             rows=[row.row for row in first[:20]],
             evidence=[f"{group}: {', '.join(name for name in parts if name in homes[group])}" for group in torn[:20]],
             why="Rows of one group are alike in more than their text: what was learnt on some flatters on the others.",
-            mend="Cut the files by group. Until then the rows are taken out of the earlier file before anything is learnt.",
+            mend="Cut the files by group. Until then the earlier file loses those rows before anything is learnt.",
         )
     ]
 

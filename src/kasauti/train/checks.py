@@ -60,8 +60,8 @@ def too_long(
             where=part,
             count=len(losses),
             rows=row_numbers(example for _, _, example in losses),
-            what=f"{len(losses)} rows ({share(len(losses), len(examples))}) are longer than {limit} tokens: the middle of "
-            f"the user's text is left out, {losses[-1][0]} to {losses[0][0]} tokens a row, {lost} in all",
+            what=f"{len(losses)} rows ({share(len(losses), len(examples))}) are longer than {limit} tokens: the middle "
+            f"of the user's text is left out, {losses[-1][0]} to {losses[0][0]} tokens a row, {lost} in all",
             evidence=[f"row {e.row}: {whole} tokens, {loss} left out: {quote(e)}" for loss, whole, e in losses[:SHOWN]],
             why="What decides the answer may stand there. The answer itself is never cut.",
             mend="Set train.length higher, or shorten those inputs." if limit != window else "Shorten those inputs.",
@@ -110,7 +110,7 @@ def labels_that_begin_alike(task: Task, frozen: FrozenTemplate, tokenizer: Any) 
             where="labels",
             count=len(pairs),
             evidence=[told for _, told in pairs[:SHOWN]],
-            why="The first token says nothing about which it will be, so a confidence that is read from it is worthless; "
+            why="The first token says nothing about which it will be, so a confidence read from it is worthless; "
             "Kasauti scores whole labels.",
             mend="Where another server will read first tokens, give the labels names that differ in the first word.",
         )
@@ -118,7 +118,7 @@ def labels_that_begin_alike(task: Task, frozen: FrozenTemplate, tokenizer: Any) 
 
 
 def own_control_strings(part: str, examples: Sequence[Example], renderer: Renderer) -> list[Finding]:
-    """Rows whose text holds a control string of this very tokenizer, of a shape that the check `control` cannot know."""
+    """Rows whose text holds a control string of this very tokenizer that the check `control` cannot know."""
     own = [text for text in renderer.encoder.controls if not CHAT.fullmatch(text)]
     hits = [(e, [text for text in own if text in e.text or text in (e.answer or "")]) for e in examples] if own else []
     hits = [(example, found) for example, found in hits if found]
@@ -129,7 +129,7 @@ def own_control_strings(part: str, examples: Sequence[Example], renderer: Render
         Finding(
             check="control",
             severity=Severity.WARN,
-            what=f"{len(hits)} rows ({share(len(hits), len(examples))}) hold strings that are control tokens of the model: "
+            what=f"{len(hits)} rows ({share(len(hits), len(examples))}) hold control tokens of the model: "
             f"{', '.join(strings[:8])}",
             where=part,
             count=len(hits),
