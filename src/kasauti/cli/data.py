@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 HELP = "versions of the data, and what changed between two"
 ABOUT = """List the versions of the data that audit, train and trial have seen (`kasauti data log`), or show what
-changed from one to another (`kasauti data diff A B`): rows added, removed and relabelled, and each label's change. A version is
-named by the beginning of its hash, or as `latest` or `previous`."""
+changed from one to another (`kasauti data diff A B`): rows added, removed and relabelled, and each label's change. A
+version is named by the beginning of its hash, or as `latest` or `previous`."""
 WIDTH = 70
 """Characters of a row's text that a line shows."""
 

@@ -34,8 +34,8 @@ LISTED = 2.5
 the estimate was 0.6 to 1.2 of their number, and 0.93 (complaints) to 0.98 (Banking77) of them stood in the first three
 times as many rows; those who label by hand take alike labels for one another, which is harder to see. Of the bundled
 task's 52 wrong labels of that sort the list has 47, 46 and 47 in 110, 102 and 108 rows (seeds 42, 1, 2). On the same
-probabilities the filters of cleanlab 2.9 (by noise rate, by class) find 39 to 41 in 75 to 84; its rankings find 43 to 49
-in the first 156, the normalised margin of adjusted probabilities most: that is the one used here."""
+probabilities the filters of cleanlab 2.9 (by noise rate, by class) find 39 to 41 in 75 to 84; its rankings find 43 to
+49 in the first 156, the normalised margin of adjusted probabilities most: that is the one used here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
