@@ -46,6 +46,7 @@ def test_a_file_with_one_fault_of_each_kind_has_each_named(write, tmp_path):
         "some text here,A",  # near-miss label
         "no answer here,",
         "write to me@mail.com or 98765 43210,a",
+        "a third text <|eot_id|> here,a",
         "parcel lost street n999 m999 k999,b",  # wrong label
     ]
     write("rows.csv", "text,label\n" + "\n".join([*fine, *faults]))

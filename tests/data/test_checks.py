@@ -10,6 +10,7 @@ from tests.data.conftest import rows_of, split_of, task_of
 
 from kasauti.core.types import Severity
 from kasauti.data.checks.conflicts import conflicts
+from kasauti.data.checks.control import control, invisible_kinds, shown
 from kasauti.data.checks.empty import empty
 from kasauti.data.checks.few_rows import few_rows
 from kasauti.data.checks.imbalance import imbalance
@@ -17,7 +18,7 @@ from kasauti.data.checks.labels import labels
 from kasauti.data.checks.leakage import leakage, leaked_rows
 from kasauti.data.checks.personal import luhn, mask_personal, personal, personal_spans, verhoeff
 from kasauti.data.checks.repeated import repeated
-from kasauti.data.checks.shift import domain_classifier, script_mix, scripts, shift
+from kasauti.data.checks.shift import area_under_curve, domain_classifier, script_mix, scripts, shift
 
 TASK = task_of()
 
@@ -205,7 +206,11 @@ def test_a_shift_is_told_with_the_words_that_give_it_away():
 
 
 def test_texts_without_a_common_word_are_not_told_apart():
-    assert domain_classifier([f"a{n}" for n in range(9)], [f"b{n}" for n in range(9)], 0) == (0.5, [], [])
+    assert domain_classifier([f"a{n}" for n in range(9)], [f"b{n}" for n in range(9)], 0) == (
+        (0.5, 0.0, 1.0),
+        [],
+        [],
+    )
 
 
 def test_scripts_are_told_by_their_letters():
@@ -216,3 +221,54 @@ def test_scripts_are_told_by_their_letters():
         "Devanagari script": "33.3%",
         "Hindi in Latin script": "33.3%",
     }
+
+
+@given(st.lists(st.integers(-5, 5), min_size=2, max_size=20), st.lists(st.integers(-5, 5), min_size=2, max_size=20))
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_order(low, high):
+    import numpy as np
+
+    area, bottom, top = area_under_curve(np.array(low, float), np.array(high, float))
+    pairs = [(a < b) + (a == b) / 2 for a in low for b in high]
+    assert area == pytest.approx(sum(pairs) / len(pairs))
+    assert 0 <= bottom <= area + 1e-12
+    assert area - 1e-12 <= top <= 1
+
+
+def test_the_interval_of_the_area_holds_the_truth_about_95_times_in_100():
+    import numpy as np
+    from scipy.stats import norm
+
+    draw, truth, held = np.random.default_rng(0), float(norm.cdf(1 / 2**0.5)), 0
+    for _ in range(400):
+        _, bottom, top = area_under_curve(draw.normal(0, 1, 60), draw.normal(1, 1, 40))
+        held += bottom <= truth <= top
+    assert 0.92 <= held / 400 <= 0.98
+
+
+INVISIBLE = {
+    "plain text\twith a tab\r\nand a line": set(),
+    "क्\u200dष and \u0645\u200c\u0646 and 👨\u200d👩": set(),
+    "re\u200dfund": {"zero-width characters"},
+    "\ufeffrefund\u200b": {"zero-width characters"},
+    "bell \x07 and \x85": {"control characters (C0, C1)"},
+    "\u202eabc\u202c": {"writing-direction marks and overrides"},
+    "caf\ufffd": {"replacement characters (text that was decoded wrongly)"},
+    "a\U000e0041": {"invisible tag characters"},
+    "a\ufdd0": {"noncharacters"},
+}
+
+
+@pytest.mark.parametrize("text", INVISIBLE)
+def test_signs_that_nobody_sees_are_told_and_joiners_of_scripts_are_not(text):
+    assert invisible_kinds(text) == INVISIBLE[text]
+    if INVISIBLE[text]:
+        assert invisible_kinds(shown(text)) == set()
+
+
+@pytest.mark.parametrize(
+    "text", ["<|eot_id|>", "[/INST]", "</s>", "<end_of_turn>", "<|im_start|>", "<bos>", "<<SYS>>", "<｜User｜>"]
+)
+def test_chat_template_strings_in_a_text_are_told(text):
+    (found,) = control(TASK, split_of(rows((f"end it {text} now", "a"), ("a < b | c > d [INS] <b>", "b"))))
+    assert (found.rows, found.count, found.severity) == ([1], 1, Severity.WARN)
+    assert f"{text} in 1" in found.what

@@ -82,3 +82,22 @@ def test_any_rows_are_ranked_without_a_crash_and_the_same_each_time(rows, seed):
     one, two = rank_mislabelled(examples, seed), rank_mislabelled(examples, seed)
     assert one.suspects == two.suspects
     assert all(-1 <= suspect.margin <= 1 for suspect in one.suspects)
+
+
+def test_the_wrong_labels_of_the_bundled_task_stand_in_a_short_list():
+    """At least 60% of the 52 that were made wrong on purpose, in a list of at most three times their number."""
+    import csv
+    from pathlib import Path
+
+    import kasauti
+    from kasauti.core.task import load_task
+    from kasauti.data.conversation import load_examples
+
+    folder = Path(kasauti.__file__).parent / "bundled" / "disputes"
+    with (folder / "data" / "mislabelled.csv").open(encoding="utf-8") as file:
+        truth = {int(row["row"]): row["true_category"] for row in csv.DictReader(file)}
+    listed = rank_mislabelled(load_examples(load_task(folder), "train"), 42).listed
+    assert len(listed) <= 3 * len(truth)
+    found = [suspect for suspect in listed if suspect.example.row in truth]
+    assert len(found) >= 0.6 * len(truth)
+    assert sum(suspect.suggested == truth[suspect.example.row] for suspect in found) >= 0.6 * len(truth)

@@ -126,6 +126,19 @@ def test_the_verdict_answers_whether_tuning_is_worth_it(trial: dict[str, Any]) -
     assert "Fine-tuning is not worth it here. Ship Classical" in visible(render_report(trial))
 
 
+def test_the_score_is_told_with_and_without_the_leaked_rows(trial: dict[str, Any]) -> None:
+    assert "training row of nearly the same words" not in visible(render_report(trial))
+    ship = next(one for one in trial["approaches"] if one["name"] == trial["verdict"]["ship"])
+    ship["accuracy"] = {"value": 0.93, "low": 0.9, "high": 0.95}
+    ship["accuracy_without_leaked"] = {"value": 0.9125, "low": 0.88, "high": 0.94, "rows": 400}
+    trial["data"]["leaked_rows"] = 50
+    said = "50 test rows have a training row of nearly the same words: without them,"
+    page = visible(render_report(trial))
+    assert f"{said} {ship['label']} comes to 91.2% (88.0–94.0%), not 93.0%." in page
+    del ship["accuracy_without_leaked"]
+    assert "nearly the same words: there is no test row without one." in visible(render_report(trial))
+
+
 def test_without_a_tuned_approach_nothing_is_said_about_tuning(trial: dict[str, Any]) -> None:
     trial["approaches"] = [one for one in trial["approaches"] if one["family"] != "tuned"]
     trial["verdict"]["ship"] = "classical"

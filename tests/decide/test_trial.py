@@ -35,6 +35,7 @@ CONTRACT: dict[str, Any] = {
         "rows": {"train": int, "validation": int, "test": int},
         "test_sha256": str,
         "test_looks": int,
+        "leaked_rows": int,
     },
     "model": {"id": str, "parameters": int, "template_sha256": str},
     "approaches": [
@@ -43,6 +44,7 @@ CONTRACT: dict[str, Any] = {
             "family": str,
             "fitted_on": [str],
             "accuracy": INTERVAL,
+            "accuracy_without_leaked": {**INTERVAL, "rows": int},
             "accuracy_with_fallback": NUMBER,
             "invalid_rate": NUMBER,
             "macro_f1": NUMBER,

@@ -24,7 +24,8 @@ ABOUT = """Look for problems in the data (labels, duplicates, leaks, likely misl
 row that the model would be taught the answer and its end and nothing else. Leaves .kasauti/audit/audit.json
 and audit.html; exits with 1 where a finding stops the work. With --read the page is served on this machine, and
 each row on it is accepted, relabelled or dropped with a key: decisions are kept in .kasauti/audit/decisions.jsonl,
-every command works with the rows as decided, and your files stay as they are."""
+every command works with the rows as decided, and your files stay as they are. With --fix, what can be
+mended without a human's judgement is mended in a new data file, and every change is listed."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -36,20 +37,40 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--read", action="store_true", help="serve the page on this machine to decide rows; Ctrl C ends it"
     )
     parser.add_argument("--port", metavar="N", type=int, help="with --read: port to serve at (default: a free one)")
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="write a mended copy of the data: white space, near-miss labels, repeats, leaks",
+    )
+    parser.add_argument("--mask", action="store_true", help="with --fix: put <kind> in place of personal data")
 
 
 def run(args: argparse.Namespace) -> CommandResult:
-    """Audit, print the findings."""
+    """Audit, print the findings; mend where it is asked for."""
     from kasauti.core.errors import UsageError
 
     if args.samples < 0:
         raise UsageError(f"--samples is {args.samples}", mend="Give 0 or more.")
     if args.port is not None and not args.read:
         raise UsageError("--port is for the page of --read", mend="Add --read, or leave --port out.")
+    if args.mask and not args.fix:
+        raise UsageError("--mask changes data, and only --fix writes them", mend="Write `kasauti audit --fix --mask`.")
+    if args.fix and args.read:
+        raise UsageError("--fix and --read are two steps", mend="Fix first, name the new files, then read.")
     if args.read:
         return _read(args)
-    done = audit(open_task(args), args.samples, args.progress)
-    return _told(done, [])
+    task = open_task(args)
+    done = audit(task, args.samples, args.progress)
+    return _fix(task, done, mask=args.mask) if args.fix else _told(done, [])
+
+
+def _fix(task: Task, done: Audit, *, mask: bool) -> CommandResult:
+    """The mended copy, told below the findings."""
+    from kasauti.cli.fixing import fix_document, fix_lines
+    from kasauti.data.fix import fix
+
+    fixed = fix(task, mask=mask)
+    return _told(done, fix_lines(task, fixed), {"fix": fix_document(task, fixed)})
 
 
 def _read(args: argparse.Namespace) -> CommandResult:
@@ -97,7 +118,7 @@ def audit(task: Task, samples: int, progress: Progress, checks: Mapping[str, Che
     from kasauti.data.split import divide, parts_of
     from kasauti.pages.audit import write_audit
 
-    divided, checks = divide(task, strict=False), checks or CHECKS
+    divided, checks = divide(task, strict=False, record="audit"), checks or CHECKS
     split = divided.decided
     parts = parts_of(split)
     seen = look(task, parts, samples, progress)
@@ -152,6 +173,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
         "severity": finding.severity.value,
         "rows": list(finding.rows),
         "evidence": list(finding.evidence),
+        "ranked": [dict(one) for one in finding.ranked],
     }
 
 

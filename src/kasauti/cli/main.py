@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from kasauti import __version__
-from kasauti.cli import audit, demo, init, plan, predict, train, trial, versions
+from kasauti.cli import audit, data, demo, init, plan, predict, train, trial, versions
 from kasauti.cli.command import CommandResult, add_common
 from kasauti.cli.draw import Draw
 from kasauti.cli.faults import debugging, fault_of
@@ -32,6 +32,7 @@ VERBS: dict[str, ModuleType] = {
     "demo": demo,
     "init": init,
     "audit": audit,
+    "data": data,
     "plan": plan,
     "train": train,
     "trial": trial,

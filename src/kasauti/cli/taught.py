@@ -19,7 +19,6 @@ from kasauti.data.conversation import content, messages
 from kasauti.data.duplicates import near_groups, words
 from kasauti.data.reading import LEARNT, random_rows
 from kasauti.data.split import Divided
-from kasauti.train.recipe import Recipe
 
 NEAR = 0.8
 """Word-set Jaccard from which two rows are laid side by side."""
@@ -67,7 +66,7 @@ def look(task: Task, parts: Mapping[str, Sequence[Example]], samples: int, progr
     except KasautiError as error:
         seen.findings.append(_stop("model", error, task.model, "Nothing can be prompted or tuned with this model."))
         return seen
-    _prove(task, parts, frozen, tokenizer, recipe, progress, seen)
+    _prove(task, parts, bench, progress, seen)
     _lay_out(task, parts, samples, frozen, tokenizer, recipe.length, seen)
     return seen
 
@@ -75,14 +74,17 @@ def look(task: Task, parts: Mapping[str, Sequence[Example]], samples: int, progr
 def _prove(
     task: Task,
     parts: Mapping[str, Sequence[Example]],
-    frozen: Any,
-    tokenizer: Any,
-    recipe: Recipe,
+    bench: Workbench,
     progress: Progress,
     seen: Seen,
 ) -> None:
+    from kasauti.chat.render import Renderer
+    from kasauti.model.load import window_of, without_weights
+    from kasauti.train.checks import labels_that_begin_alike, own_control_strings, too_long
     from kasauti.train.run import proved_rows
 
+    frozen, tokenizer, recipe = bench.frozen, bench.tokenizer, bench.recipe
+    renderer, window = Renderer(frozen, tokenizer), window_of(without_weights(task.model, task.folder))
     total, done, whole = sum(map(len, parts.values())), 0, True
     counts: dict[str, Any] = {}
     lengths: list[int] = []
@@ -101,8 +103,9 @@ def _prove(
             counts[name] = counts.get(name, 0) + getattr(proof, name)
         for name in LARGEST:
             counts[name] = max(counts.get(name, 0), getattr(proof, name))
-        if proof.shortened_rows:
-            seen.findings.append(_shortened(part, proof.shortened_rows, proof.shortened_row_numbers, recipe.length))
+        seen.findings += too_long(task, part, rows, made, renderer, recipe.length, window)
+        seen.findings += own_control_strings(part, rows, renderer)
+    seen.findings += labels_that_begin_alike(task, frozen, tokenizer) if whole else []
     progress("prove", total, total)
     seen.lengths = {"values": lengths, "limit": recipe.length, "unit": "tokens"} if lengths else None
     seen.proof = {**counts, "template_sha256": frozen.sha256, "length": recipe.length} if whole else None
@@ -116,19 +119,6 @@ def _answered(task: Task, examples: Sequence[Example]) -> list[Example]:
 def _stop(check: str, error: KasautiError, where: str, why: str) -> Finding:
     what = f"{error.where}: {error.what}" if error.where else error.what
     return Finding(check=check, severity=Severity.STOP, what=what, where=where, count=1, why=why, mend=error.mend)
-
-
-def _shortened(part: str, count: int, rows: Sequence[int], limit: int) -> Finding:
-    return Finding(
-        check="lengths",
-        severity=Severity.WARN,
-        where=part,
-        count=count,
-        rows=list(rows),
-        what=f"{count} rows are longer than {limit} tokens: the middle of the user's text is left out",
-        why="What decides the answer may stand there. The answer itself is never cut.",
-        mend="Set train.length higher, or shorten those inputs.",
-    )
 
 
 def _lay_out(

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.data.split import load_split
 
     task = open_task(args)
-    split, _ = load_split(task)
+    split, _ = load_split(task, record="train")
     bench = Workbench(task, args.progress)
     check_model(bench)
     with lock(task):

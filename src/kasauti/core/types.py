@@ -88,6 +88,8 @@ class Finding:
     """Why it matters, in one sentence."""
     mend: str = ""
     """The next step."""
+    ranked: Sequence[Mapping[str, Any]] = ()
+    """Every row concerned, where the check ranks them, the first to read first; plain values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from kasauti.core.types import Finding, Severity, Split, Task
 from kasauti.data.checks.conflicts import conflicts
+from kasauti.data.checks.control import control
 from kasauti.data.checks.empty import empty
 from kasauti.data.checks.few_rows import few_rows
 from kasauti.data.checks.imbalance import imbalance
@@ -35,6 +36,7 @@ CHECKS: dict[str, Check] = {
     "mislabelled": mislabelled,
     "shift": shift,
     "personal": personal,
+    "control": control,
 }
 """Name → check."""
 

@@ -7,7 +7,6 @@ one part.
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
@@ -18,6 +17,8 @@ from kasauti.core.types import Example, Finding, Severity, Split, Task
 from kasauti.data.conversation import PARTS, check_answer, check_labels_used, content, load_examples
 from kasauti.data.decisions import Applied, apply_decisions, findings_of, log_path, standing
 from kasauti.data.duplicates import merge, near_groups, normalise
+from kasauti.data.log import record_version
+from kasauti.data.stratified import Cluster, take
 from kasauti.data.versions import data_version, fingerprint, hash_test_rows
 
 TEST_SHARE = 0.2
@@ -27,19 +28,6 @@ VALIDATION_SHARE = 0.1
 NEAR = 0.8
 """Word-set Jaccard from which two rows are kept in one part when parts are split off."""
 MIN_ROWS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Cluster:
-    """Rows that must not be parted."""
-
-    rows: tuple[int, ...]
-    answers: Counter[str]
-    """Rows by answer; all under one empty answer where the task has no labels."""
-    label: str
-    """The most common answer of the rows; the first in the alphabet of equals."""
-    key: str
-    """Decides the cluster's place before shuffling, so that the order of the file does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,21 +43,22 @@ class Divided:
     """All rows as they stand in the files, in their order; those that are in no part too."""
 
 
-def load_split(task: Task, *, strict: bool = True) -> tuple[Split, list[Finding]]:
+def load_split(task: Task, *, strict: bool = True, record: str | None = None) -> tuple[Split, list[Finding]]:
     """Load the task's files and divide them with the task's seed; near-duplicates are kept in one part.
 
     Args:
         task: names the files, the group and the seed.
         strict: refuse rows with faults; False is for the audit, which shows them all.
+        record: the command that needs the rows for real work; the version of the data is then recorded with its rows.
 
     Raises:
         DataError: a file or a row is at fault, a label has no row, or there are too few rows.
     """
-    divided = divide(task, strict=strict)
+    divided = divide(task, strict=strict, record=record)
     return divided.decided, list(divided.findings)
 
 
-def divide(task: Task, *, strict: bool = True) -> Divided:
+def divide(task: Task, *, strict: bool = True, record: str | None = None) -> Divided:
     """`load_split`, with the rows as they stand in the files beside those that were decided on.
 
     The rows are divided as they stand in the files, so that no decision ever moves another row into or out of the test
@@ -97,6 +86,13 @@ def divide(task: Task, *, strict: bool = True) -> Divided:
             raise
         decided = filed  # so that the page on which it is undone can be opened
         findings.append(_not_applied(error))
+    if record is not None:
+        taken = decided is not filed
+        given = {
+            part: applied.of(rows) if taken else rows
+            for part, rows in zip(PARTS, (train, validation, test), strict=True)
+        }
+        record_version(task.folder, decided.data_version, given, record)
     return Divided(filed=filed, decided=decided, findings=findings, rows=everything)
 
 
@@ -154,18 +150,19 @@ def make_split(
     """
     validation, test = list(validation or ()), list(test or ())
     kept, kept_validation, findings = _without_later_parts(train, validation, test)
+    findings += _straddling(task, train, validation, test)
     _check_enough(task, kept, len(train))
     draw = random.Random(seed)
     pool = _clusters(task, kept, clusters)
     held_test, held_validation = test, kept_validation
     if not test:
-        taken, pool = _take(pool, TEST_SHARE, 1, draw, leave_one=True)
+        taken, pool = take(pool, TEST_SHARE, 1, draw, leave_one=True)
         held_test = _rows(kept, taken)
     if not validation:
-        taken, pool = _take(pool, VALIDATION_SHARE, 2, draw, leave_one=True)
+        taken, pool = take(pool, VALIDATION_SHARE, 2, draw, leave_one=True)
         held_validation = _rows(kept, taken)
     halves = _clusters(task, held_validation, clusters)
-    choose, calibrate = _take(halves, 0.5, 1, draw, leave_one=False)
+    choose, calibrate = take(halves, 0.5, 1, draw, leave_one=False)
     parts = {
         "train": _rows(kept, pool),
         "validation_choose": _rows(held_validation, choose),
@@ -263,6 +260,38 @@ def _taken_out(name: str, gone: Sequence[Example], later: dict[str, Sequence[Exa
     )
 
 
+def _straddling(
+    task: Task, train: Sequence[Example], validation: Sequence[Example], test: Sequence[Example]
+) -> list[Finding]:
+    """Groups that stand in more than one of the files that were given."""
+    parts = {"train": train, "validation": validation, "test": test}
+    homes: defaultdict[str, set[str]] = defaultdict(set)
+    for name, rows in parts.items():
+        for row in rows:
+            if row.group is not None:
+                homes[row.group].add(name)
+    torn = sorted(group for group, names in homes.items() if len(names) > 1)
+    if not torn:
+        return []
+    wide = set(torn)
+    counts = {name: [row for row in rows if row.group in wide] for name, rows in parts.items()}
+    told = ", ".join(f"{name} {len(rows)}" for name, rows in counts.items() if rows)
+    first = next(rows for rows in reversed(counts.values()) if rows)
+    return [
+        Finding(
+            check="groups",
+            severity=Severity.WARN,
+            what=f"{len(torn)} values of {task.group!r} stand in more than one file (rows: {told})",
+            where=" and ".join(name for name, rows in counts.items() if rows),
+            count=sum(map(len, counts.values())),
+            rows=[row.row for row in first[:20]],
+            evidence=[f"{group}: {', '.join(name for name in parts if name in homes[group])}" for group in torn[:20]],
+            why="Rows of one group are alike in more than their text: what was learnt on some flatters on the others.",
+            mend="Cut the files by group. Until then the earlier file loses those rows before anything is learnt.",
+        )
+    ]
+
+
 def _check_enough(task: Task, kept: Sequence[Example], given: int) -> None:
     usable = [e for e in kept if content(e).strip() and e.answer]
     where = task.data.train
@@ -286,7 +315,7 @@ def _nothing_left(task: Task, name: str, *, given: bool) -> DataError:
     return DataError(fault, where=task.data.train, mend=f"Add rows, or name a file under `data.{part}`.")
 
 
-def _clusters(task: Task, examples: Sequence[Example], clusters: Sequence[Collection[str]]) -> list[_Cluster]:
+def _clusters(task: Task, examples: Sequence[Example], clusters: Sequence[Collection[str]]) -> list[Cluster]:
     members: defaultdict[int, list[int]] = defaultdict(list)
     for index, root in enumerate(_roots(examples, clusters)):
         members[root].append(index)
@@ -294,72 +323,10 @@ def _clusters(task: Task, examples: Sequence[Example], clusters: Sequence[Collec
     for rows in members.values():
         answers = Counter((examples[i].answer or "") if task.kind == "classification" else "" for i in rows)
         label = min(answers, key=lambda answer: (-answers[answer], answer))
-        found.append(_Cluster(tuple(rows), answers, label, min(examples[i].id for i in rows)))
+        found.append(Cluster(tuple(rows), answers, label, min(examples[i].id for i in rows)))
     return sorted(found, key=lambda cluster: cluster.key)
 
 
-def _take(
-    pool: Sequence[_Cluster], share: float, least: int, draw: random.Random, *, leave_one: bool
-) -> tuple[list[_Cluster], list[_Cluster]]:
-    """Clusters that make up about `share` of every label's rows, and the clusters that are left.
-
-    Args:
-        pool: clusters to choose from.
-        share: 0 to 1.
-        least: clusters to take at the least, where the share is less.
-        draw: the shuffle.
-        leave_one: never take a label's last cluster, so that train keeps every label.
-    """
-    sizes: Counter[str] = Counter()
-    for cluster in pool:
-        sizes.update(cluster.answers)
-    total = max(least, round(share * sizes.total()))
-    wanted = _quotas(sizes, total, draw)
-    spare = Counter(answer for cluster in pool for answer in cluster.answers)
-    if leave_one:
-        spare.subtract(dict.fromkeys(spare, 1))
-    taken: dict[str, _Cluster] = {}
-    got: Counter[str] = Counter()
-
-    def free(cluster: _Cluster) -> bool:
-        return cluster.key not in taken and all(spare[answer] > 0 for answer in cluster.answers)
-
-    def take(cluster: _Cluster) -> None:
-        taken[cluster.key] = cluster
-        got.update(cluster.answers)
-        spare.subtract(cluster.answers.keys())
-
-    def offer(cluster: _Cluster, need: int) -> None:
-        # a cluster that overshoots is taken only where that comes closer to the quota than stopping short
-        fits = len(cluster.rows) < 2 * (total - got.total()) and cluster.answers[cluster.label] < 2 * need
-        if fits and free(cluster):
-            take(cluster)
-
-    # the rarest label first: what else its clusters hold is then counted for labels that have rows to spare
-    shuffled = draw.sample(pool, len(pool))
-    shuffled.sort(key=lambda cluster: (sizes[cluster.label], cluster.label))
-    for cluster in shuffled:
-        offer(cluster, wanted[cluster.label] - got[cluster.label])
-    for cluster in draw.sample(pool, len(pool)):  # quotas that a label could not fill go to the others
-        offer(cluster, total - got.total())
-    for cluster in sorted(pool, key=lambda cluster: (len(cluster.rows), cluster.key)):
-        if len(taken) < least and free(cluster):  # too large for the share, but the part would be empty without it
-            take(cluster)
-    return list(taken.values()), [cluster for cluster in pool if cluster.key not in taken]
-
-
-def _quotas(sizes: Counter[str], total: int, draw: random.Random) -> dict[str, int]:
-    """Whole numbers in proportion to `sizes` that sum to `total`, by the largest remainder; ties are drawn."""
-    everything = sizes.total() or 1
-    exact = {label: total * size / everything for label, size in sorted(sizes.items())}
-    quotas = {label: math.floor(value) for label, value in exact.items()}
-    order = draw.sample(list(exact), len(exact))
-    order.sort(key=lambda label: quotas[label] - exact[label])
-    for label in order[: total - sum(quotas.values())]:
-        quotas[label] += 1
-    return quotas
-
-
-def _rows(examples: Sequence[Example], clusters: Sequence[_Cluster]) -> list[Example]:
+def _rows(examples: Sequence[Example], clusters: Sequence[Cluster]) -> list[Example]:
     """The rows of clusters, in the order of the file."""
     return [examples[i] for i in sorted(i for cluster in clusters for i in cluster.rows)]

@@ -71,7 +71,7 @@ def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> 
             where="task.yaml: kind",
             mend="use `kasauti train` for it",
         )
-    split, findings = load_split(task)
+    split, findings = load_split(task, record="trial")
     bench = Workbench(task, progress)
     id = _trial_id(bench, split, names)
     folder = RunFolder(task.folder, "trials", id, mark="trial.json").make()
@@ -151,7 +151,7 @@ def _per_1k_calls(task: Task, one: Answers) -> float:
     return per_1k_from_seconds(sum(one.latencies) / len(one.latencies), per_hour(task.business, one.device))
 
 
-def _without_near_duplicates(split: Split) -> list[int]:
+def _without_leaked(split: Split) -> list[int]:
     """Places of the test rows that no training row resembles: what accuracy is worth without what may have leaked."""
     train, test = ([content(row) for row in rows] for rows in (split.train, split.test))
     leaked = {pair[0] for pair in nearest_across(test, train, NEAR)}
@@ -170,9 +170,9 @@ def _entry(task: Task, split: Split, one: Answers, clean: Sequence[int]) -> dict
     truth = [row.answer or "" for row in split.test]
     every = correct(truth, one.predictions)
     confidence, right = confidences(truth, one.predictions, every)
-    if clean and len(clean) < len(truth):
+    if clean:
         unseen = classification.interval(accuracy_measurement(every[list(clean)]))
-        judged["accuracy_without_near_duplicates"] = {**unseen, "rows": len(clean)}
+        judged["accuracy_without_leaked"] = {**unseen, "rows": len(clean)}
     price = Price(
         per_1k_calls=_per_1k_calls(task, one),
         fit=fit_cost(one.fit_seconds, task.business, one.device),
@@ -202,7 +202,7 @@ def _judge(
     findings: Sequence[Finding],
 ) -> dict[str, Any]:
     task, truth = bench.task, [row.answer or "" for row in split.test]
-    clean = _without_near_duplicates(split)
+    clean = _without_leaked(split)
     entries = [_entry(task, split, one, clean) for one in answers]
     comparisons = compare_all(truth, {one.name: one.predictions for one in answers})
     seen = max(1, looks(task.folder, split.test_sha256))
@@ -225,6 +225,7 @@ def _judge(
             "fingerprint": split.fingerprint,
             "test_sha256": split.test_sha256,
             "test_looks": seen,
+            "leaked_rows": len(split.test) - len(clean),
             "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
             "findings": [_plain(f) for f in _all_findings(task, split, findings)],
         },

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from collections.abc import Collection
 from itertools import combinations
 
 from kasauti.core.names import nearest
@@ -57,6 +58,41 @@ def _rows(task: Task, split: Split) -> list[Finding]:
                 )
             )
     return findings
+
+
+def near_miss(answer: str, labels: Collection[str]) -> str | None:
+    """The label that an answer which is none must mean, or None where that is not certain.
+
+    It is the only one that differs in no more than capitals, spaces, `_` and `-`; or, with at least 4 letters, the only
+    one within one slip of the keyboard (two from 8 letters on) while no other label is within two slips more.
+    """
+    folded = _letters(answer)
+    same = [label for label in labels if _letters(label) == folded]
+    if same or len(folded) < 4:
+        return same[0] if len(same) == 1 and folded else None
+    reach = 2 if len(folded) >= 8 else 1
+    ranked = sorted((slips(folded, _letters(label), reach + 2), label) for label in labels)
+    clear = len(ranked) < 2 or ranked[1][0] > ranked[0][0] + 2
+    return ranked[0][1] if ranked and ranked[0][0] <= reach and clear else None
+
+
+def _letters(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if not sign.isspace() and sign not in "_-")
+
+
+def slips(a: str, b: str, most: int) -> int:
+    """How many letters have to be put in, left out, replaced or swapped with their neighbour to make `b` of `a`; a
+    number over `most` where it is more than that."""
+    if abs(len(a) - len(b)) > most:
+        return most + 1
+    before, row = [0] * (len(b) + 1), list(range(len(b) + 1))
+    for i, sign in enumerate(a, start=1):
+        last, before, row = before, row, [i, *[0] * len(b)]
+        for j, other in enumerate(b, start=1):
+            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (sign != other))
+            if i > 1 and j > 1 and sign == b[j - 2] and a[i - 2] == other:
+                row[j] = min(row[j], last[j - 2] + 1)
+    return min(row[-1], most + 1)
 
 
 def _told(task: Task, name: str, rows: int) -> str:

@@ -11,11 +11,16 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from kasauti.core.types import Finding, Severity, Split, Task
 from kasauti.data.checks.evidence import share
 from kasauti.data.conversation import content
 from kasauti.data.duplicates import words
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SEEN, CLEAR = 0.6, 0.7
 """AUC of the classifier from which a shift is told, and from which it is a warning; 0.5 is none at all."""
@@ -31,11 +36,14 @@ _HINDI = frozenset(
         r"\w+",
         "hai hain nahi nahin nhi kya kyu kyun mera meri mere mujhe aap apka aapka bhai paisa paise rupaye karo kar "
         "diya gaya gayi hua hui raha rahi abhi kab kaise lekin aur koi bhi yeh woh ke ki ka ko se mein wapas wapis "
-        "batao chahiye",
+        "batao chahiye tha thi wala wali pehle dono bola liya dia kat kata mila kuch kaha gya ho pe baar kiya aaya",
     )
 )
+"""Common Hindi words as they are typed in Latin letters: auxiliaries, postpositions, pronouns, words of payment."""
 _TELLS = 2
-"""Hindi words in Latin script from which a row counts as mixed; one alone ("ka", "se") may be English or a name."""
+"""Hindi words in Latin script from which a row counts as mixed; one alone ("ka", "se") may be English or a name. In the
+bundled task 19% of the training and 43% of the test rows are found (written were about 18% and 40%); in 33,703 English
+rows of Banking77 and CLINC150 under 0.05%."""
 
 
 def shift(task: Task, split: Split) -> list[Finding]:
@@ -45,7 +53,7 @@ def shift(task: Task, split: Split) -> list[Finding]:
     test = _sample([content(e) for e in split.test], draw)
     if min(len(train), len(test)) < LEAST:
         return []
-    auc, of_test, of_train = domain_classifier(train, test, task.seed)
+    (auc, low, high), of_test, of_train = domain_classifier(train, test, task.seed)
     vocabulary = set().union(*map(words, train))
     unseen = unseen_share(test, vocabulary)
     severity = Severity.WARN if auc >= CLEAR else Severity.NOTE
@@ -61,8 +69,8 @@ def shift(task: Task, split: Split) -> list[Finding]:
         Finding(
             check="shift",
             severity=severity,
-            what=f"test rows are {told} training rows: a classifier tells them apart with AUC {auc:.2f} (0.5 is "
-            f"chance); {unseen:.1%} of the words in test never occur in train",
+            what=f"test rows are {told} training rows: a classifier tells them apart with AUC {auc:.2f} "
+            f"({low:.2f} to {high:.2f}; 0.5 is chance); {unseen:.1%} of the words in test never occur in train",
             where="test",
             count=len(test),
             evidence=[*telling, *scripts_told],
@@ -76,17 +84,18 @@ def _sample(texts: Sequence[str], draw: random.Random) -> list[str]:
     return draw.sample(list(texts), SAMPLED) if len(texts) > SAMPLED else list(texts)
 
 
-def domain_classifier(a: Sequence[str], b: Sequence[str], seed: int) -> tuple[float, list[str], list[str]]:
+def domain_classifier(
+    a: Sequence[str], b: Sequence[str], seed: int
+) -> tuple[tuple[float, float, float], list[str], list[str]]:
     """How well a linear classifier on words tells texts of `b` from texts of `a`.
 
     Returns:
-        The area under the ROC curve of out-of-fold scores, 5 folds, 0 to 1; the words that speak most for `b`; and
-        those that speak most for `a`.
+        The area under the ROC curve of out-of-fold scores, 5 folds, 0 to 1, with its 95% interval; the words that
+        speak most for `b`; and those that speak most for `a`.
     """
     import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     vectors = TfidfVectorizer(analyzer=lambda text: sorted(words(text)), min_df=2, binary=True)
@@ -94,7 +103,7 @@ def domain_classifier(a: Sequence[str], b: Sequence[str], seed: int) -> tuple[fl
     try:
         x = vectors.fit_transform([*a, *b])
     except ValueError:  # no word occurs twice: there is nothing to tell apart by
-        return 0.5, [], []
+        return (0.5, 0.0, 1.0), [], []
     model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=300)
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     scores = cross_val_predict(model, x, y, cv=folds, method="decision_function")
@@ -102,7 +111,30 @@ def domain_classifier(a: Sequence[str], b: Sequence[str], seed: int) -> tuple[fl
     names = vectors.get_feature_names_out()
     order = np.argsort(weights, kind="stable")
     for_b = [str(names[i]) for i in order[::-1][:TELLING] if weights[i] > 0]
-    return float(roc_auc_score(y, scores)), for_b, [str(names[i]) for i in order[:TELLING] if weights[i] < 0]
+    return (
+        area_under_curve(scores[y == 0], scores[y == 1]),
+        for_b,
+        [str(names[i]) for i in order[:TELLING] if weights[i] < 0],
+    )
+
+
+def area_under_curve(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[float, float, float]:
+    """The share of pairs in which the score of `high` is the larger (ties count half), with its 95% interval (DeLong,
+    DeLong and Clarke-Pearson, Biometrics 1988, on the logit scale, which keeps it between 0 and 1).
+    """
+    import numpy as np
+    from scipy.stats import rankdata
+
+    m, n = len(low), len(high)
+    ranks = rankdata(np.concatenate([low, high]))
+    above = (ranks[m:] - rankdata(high)) / m  # of each score of `high`: the share of `low` under it
+    below = 1 - (ranks[:m] - rankdata(low)) / n
+    area = float(above.mean())
+    error = float(np.sqrt(above.var(ddof=1) / n + below.var(ddof=1) / m))
+    inside = min(max(area, 0.5 / (m * n)), 1 - 0.5 / (m * n))
+    place, width = np.log(inside / (1 - inside)), 1.96 * error / (inside * (1 - inside))
+    ends = [float(1 / (1 + np.exp(-(place + sign * width)))) for sign in (-1, 1)]
+    return area, min(ends[0], area), max(ends[1], area)
 
 
 def unseen_share(texts: Iterable[str], vocabulary: set[str]) -> float:

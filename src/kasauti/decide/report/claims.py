@@ -37,6 +37,25 @@ def looked(trial: Trial) -> str:
     return said
 
 
+def leaked(trial: Trial) -> str:
+    """What the score of what is shipped is worth without the test rows that training rows nearly repeat; empty where
+    the trial does not say, or found none."""
+    rows, one = trial.leaked_rows, trial.ship or next(iter(trial.approaches), None)
+    if not rows or one is None or one.score.value is None:
+        return ""
+    count = (
+        f"{words.count(rows)} test {'row has' if rows == 1 else 'rows have'} a training row of nearly the same words"
+    )
+    without = one.without_leaked
+    if without.value is None:
+        return f"{count}: there is no test row without one."
+    span = trial.metric.interval(without)
+    return (
+        f"{count}: without {'it' if rows == 1 else 'them'}, {one.label} comes to {trial.metric.says(without.value)}"
+        f"{f' ({span})' if span else ''}, not {trial.metric.says(one.score.value)}."
+    )
+
+
 def scores(trial: Trial) -> str:
     """Over the dot plot."""
     known = [one for one in trial.approaches if one.score.value is not None]

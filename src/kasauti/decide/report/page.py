@@ -37,6 +37,7 @@ def render_report(trial: Mapping[str, Any]) -> str:
         "needs": sequence(read.verdict, "needs"),
         "headlines": claims.headlines(read),
         "looked": claims.looked(read),
+        "leaked": claims.leaked(read),
         "streaks": draw.streaks(read),
         "scores": draw.scores(read),
         "cost": draw.cost(read),

@@ -47,6 +47,8 @@ class Judged:
     label: str
     family: str
     score: Figure
+    without_leaked: Figure
+    """The score on the test rows that no training row nearly repeats."""
     with_fallback: float | None
     invalid: Figure
     macro_f1: Figure
@@ -108,6 +110,8 @@ class Trial:
     margin: float | None
     test_rows: int | None
     test_looks: int | None
+    leaked_rows: int | None
+    """Test rows with a training row at word-Jaccard 0.8 or more."""
     currency: str
 
     def label(self, name: Any) -> str:
@@ -134,7 +138,7 @@ def read_trial(raw: Mapping[str, Any]) -> Trial:
     ranked = sorted(found, key=lambda one: -1.0 if one.score.value is None else one.score.value, reverse=True)
     data = table(raw, "data")
     test_rows = words.finite(table(data, "rows").get("test"))
-    looks = words.finite(data.get("test_looks"))
+    looks, leaked = words.finite(data.get("test_looks")), words.finite(data.get("leaked_rows"))
     return Trial(
         raw=raw,
         metric=Metric(METRICS.get(metric_name, metric_name), metric_name in SHARES),
@@ -145,6 +149,7 @@ def read_trial(raw: Mapping[str, Any]) -> Trial:
         margin=words.finite(verdict.get("margin")),
         test_rows=None if test_rows is None else int(test_rows),
         test_looks=None if looks is None else int(looks),
+        leaked_rows=None if leaked is None else int(leaked),
         currency=str(raw.get("currency") or ""),
     )
 
@@ -157,6 +162,7 @@ def _judged(raw: Mapping[str, Any], ship: Any) -> Judged:
         label=str(raw.get("label") or name),
         family=str(raw.get("family") or ""),
         score=_figure(raw.get("accuracy")),
+        without_leaked=_figure(raw.get("accuracy_without_leaked")),
         with_fallback=_figure(raw.get("accuracy_with_fallback")).value,
         invalid=_figure(raw.get("invalid_rate"), raw.get("invalid_rate_interval")),
         macro_f1=_figure(raw.get("macro_f1"), raw.get("macro_f1_interval")),
