@@ -72,7 +72,11 @@ def test_a_file_that_makes_no_task_is_refused(kasauti, file, tree, name):
         (["--model", "./nowhere"], "no model folder './nowhere'"),
         (["--model", "bare"], "has no config.json"),
         (["--chat-template", "chatlm"], "did you mean 'chatml'?"),
-        (["--data", "."], "no suffix that says the format"),
+        (["--data", "."], "is a folder and no saved data set"),
+        (["--data", "*.tsv"], "*.tsv: no file matches"),
+        (["--data", "hf://nobody/nothing"], "hf://nobody/nothing: cannot be loaded from the Hub"),
+        (["--shape", "sharegtp"], "Did you mean 'sharegpt'?"),
+        (["--shape", "messages"], "good.csv:2: the row has no conversation"),
     ],
 )
 def test_a_wrong_word_names_the_nearest_right_one(kasauti, file, words, told):
@@ -87,8 +91,8 @@ def test_a_wrong_word_names_the_nearest_right_one(kasauti, file, words, told):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"text,label\ncaf\xe9,a\n" * 12, "latin.csv:2: is not UTF-8"),
-        ("text,label\nx,a\n".encode("utf-16"), "is UTF-16, not UTF-8"),
+        ("text,label\nक्यों,a\n".encode() + b"caf\xe9,a\n" * 12, "latin.csv:3: is not UTF-8"),
+        (b"text,label\ncaf\xe9\x8d,a\n", "latin.csv:2: byte 0x8d near"),
         (b"text,label\nx\0y,a\n", "there is a NUL byte"),
     ],
 )

@@ -16,6 +16,7 @@ from kasauti.approaches.calibrated import accuracy_of, predictions_from, tempera
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.files import atomic_write, read_json, write_json
 from kasauti.core.types import Example, Prediction
+from kasauti.data.conversation import content
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +48,9 @@ class Classical:
         self.model: Any = None
 
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
-        features = _features().fit([_text(row) for row in train])
-        x_train = features.transform([_text(r) for r in train])
-        x_choose = features.transform([_text(r) for r in choose]) if choose else None
+        features = _features().fit([content(row) for row in train])
+        x_train = features.transform([content(r) for r in train])
+        x_choose = features.transform([content(r) for r in choose]) if choose else None
         tried: dict[float, float] = {}
         for at, strength in enumerate(self.strengths if choose else ()):
             self.bench.progress("classical: choose", at, len(self.strengths), f"C = {strength:g}")
@@ -58,8 +59,8 @@ class Classical:
         # Of equally good ones the strongest regularisation, which is the smallest C.
         best = max(tried, key=lambda c: (tried[c], -c)) if tried else self.strengths[0]
         rows = [*train, *choose]
-        self.features = _features().fit([_text(row) for row in rows])
-        self.model = _linear(best).fit(self.features.transform([_text(r) for r in rows]), [r.answer for r in rows])
+        self.features = _features().fit([content(row) for row in rows])
+        self.model = _linear(best).fit(self.features.transform([content(r) for r in rows]), [r.answer for r in rows])
         self.temperature = temperature_for(self._logs(calibrate), calibrate, self.labels)
         self.bench.progress("classical: choose", len(self.strengths), len(self.strengths), f"chosen C = {best:g}")
         self.chosen = {
@@ -71,7 +72,7 @@ class Classical:
         return self
 
     def _logs(self, rows: Sequence[Example]) -> NDArray[np.float64]:
-        return self._margins(self.features.transform([_text(row) for row in rows])) if rows else self._margins(None)
+        return self._margins(self.features.transform([content(row) for row in rows])) if rows else self._margins(None)
 
     def _margins(self, x: Any) -> NDArray[np.float64]:
         """Margins by label in the task's order; a label that no row of train had gets the lowest margin of its row,
@@ -115,10 +116,6 @@ class Classical:
 
     def about(self) -> Mapping[str, Any]:
         return self.chosen
-
-
-def _text(row: Example) -> str:
-    return "\n".join(row.fields.values())
 
 
 def _features() -> Any:

@@ -17,10 +17,11 @@ from kasauti.core.files import read_json, write_json
 from kasauti.core.types import Example, Message, Prediction, Task
 
 
-def listed_instructions(task: Task) -> str:
-    """The task's instructions followed by its labels, one a line, with their descriptions."""
+def listed_instructions(task: Task, instructions: str | None = None) -> str:
+    """The task's instructions (or a row's own) followed by its labels, one a line, with their descriptions."""
     lines = [f"- {label}: {description}" if description else f"- {label}" for label, description in task.labels.items()]
-    return f"{task.instructions.strip()}\n\nCategories:\n{chr(10).join(lines)}".lstrip()
+    told = task.instructions if instructions is None else instructions
+    return f"{told.strip()}\n\nCategories:\n{chr(10).join(lines)}".lstrip()
 
 
 class _Prompt:
@@ -83,7 +84,8 @@ class PromptNone(_Prompt):
     name = "prompt_none"
 
     def conversation(self, example: Example) -> Conversation:
-        return [Message(role="user", content=example.text)]
+        earlier = [turn for turn in example.history if turn.role != "system"]
+        return [*earlier, Message(role="user", content=example.text)]
 
 
 class PromptInstructions(_Prompt):
@@ -92,5 +94,7 @@ class PromptInstructions(_Prompt):
     name = "prompt_instructions"
 
     def conversation(self, example: Example) -> Conversation:
-        system = Message(role="system", content=listed_instructions(self.bench.task))
-        return [system, Message(role="user", content=example.text)]
+        own = next((turn.content for turn in example.history if turn.role == "system"), None)
+        earlier = [turn for turn in example.history if turn.role != "system"]
+        system = Message(role="system", content=listed_instructions(self.bench.task, own))
+        return [system, *earlier, Message(role="user", content=example.text)]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kasauti.chat.encode import Encoder
 from kasauti.chat.frozen import FrozenTemplate
 from kasauti.core.errors import SupervisionError, TemplateError
+from kasauti.core.roles import MEND, role_of
 from kasauti.core.types import Message
 
 if TYPE_CHECKING:
@@ -27,21 +28,6 @@ if TYPE_CHECKING:
 Turn = Message | Mapping[str, str]
 """A message of the core, or a mapping with `role` and `content` (or ShareGPT's `from` and `value`)."""
 
-# What other formats call the three roles.
-_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "chatbot": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "ai": "assistant",
-}
 # Stands where the middle of an over-long text was; ASCII, so that every vocabulary has it.
 GAP = " ... "
 # A text that would be shortened to fewer characters than this is refused.
@@ -68,13 +54,9 @@ def normal_role(role: str) -> str:
     Raises:
         TemplateError: a role that is none of these under any known name; templates drop such turns without a word.
     """
-    known = _ROLES.get(str(role).strip().lower())
+    known = role_of(role)
     if known is None:
-        raise TemplateError(
-            f"the role {role!r} is unknown",
-            where="messages",
-            mend="Use system, user and assistant (human, gpt, bot and model are understood too).",
-        )
+        raise TemplateError(f"the role {role!r} is unknown", where="messages", mend=MEND)
     return known
 
 

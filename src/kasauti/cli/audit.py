@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kasauti.cli.command import CommandResult, open_task, state_path
+from kasauti.cli.command import CommandResult, add_skip_bad, open_task, state_path
 from kasauti.cli.draw import table
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="write a mended copy of the data: white space, near-miss labels, repeats, leaks",
     )
     parser.add_argument("--mask", action="store_true", help="with --fix: put <kind> in place of personal data")
+    add_skip_bad(parser)
 
 
 def run(args: argparse.Namespace) -> CommandResult:
@@ -93,6 +94,7 @@ def _told(done: Audit, more: Sequence[str], extra: dict[str, Any] | None = None)
     lines = findings_table(done.document["findings"])
     lines += [
         f"Looked at {sum(rows.values())} rows ({', '.join(f'{name} {n}' for name, n in rows.items())}).",
+        f"Read as: {', '.join(f'{name} {shape}' for name, shape in done.document['data']['shapes'].items())}.",
         f"Page: {done.page}",
     ]
     lines += more
@@ -115,6 +117,7 @@ def audit(task: Task, samples: int, progress: Progress, checks: Mapping[str, Che
     from kasauti.cli.taught import Audit, look
     from kasauti.core.files import STATE, write_json
     from kasauti.data.audit import CHECKS, audit_data
+    from kasauti.data.conversation import shapes_of
     from kasauti.data.split import divide, parts_of
     from kasauti.pages.audit import write_audit
 
@@ -137,7 +140,7 @@ def audit(task: Task, samples: int, progress: Progress, checks: Mapping[str, Che
         "created": created,
         "task": task.name,
         "kasauti": kasauti.__version__,
-        "data": {"version": split.data_version, "rows": rows},
+        "data": {"version": split.data_version, "rows": rows, "shapes": shapes_of(task)},
         "findings": [_plain(one) for one in findings],
         "proof": seen.proof,
     }

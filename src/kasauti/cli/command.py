@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from kasauti.approaches.workbench import Workbench
     from kasauti.core.files import Lock
-    from kasauti.core.types import Task
+    from kasauti.core.types import Finding, Task
 
 
 class CommandResult(NamedTuple):
@@ -35,16 +35,38 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_skip_bad(parser: argparse.ArgumentParser) -> None:
+    """--skip-bad, for commands that read the task's data."""
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave bad rows out and count them (default: refuse the first one)"
+    )
+
+
+def left_out(findings: Sequence[Finding]) -> list[str]:
+    """What a command says about rows that could not be read, and about sources that were read by a guess."""
+    lines = []
+    for one in findings:
+        if one.check == "reading" and one.severity == "warn":
+            places = [evidence.partition(": ")[0] for evidence in one.evidence[:3]]
+            told = f" ({', '.join(places)}{', …' if one.count > 3 else ''})" if places else ""
+            lines.append(f"{one.where}: {one.what}{told}")
+    return lines
+
+
 def open_task(args: argparse.Namespace) -> Task:
-    """The task of --task, its recipe checked as well.
+    """The task of --task, its recipe checked as well; with --skip-bad its bad rows are left out.
 
     Raises:
         TaskError: the task file is at fault, in one line.
     """
+    import dataclasses
+
     from kasauti.core.task import load_task
     from kasauti.train.recipe import FIELDS, recipe_for
 
     task = load_task(args.task or ".", FIELDS)
+    if getattr(args, "skip_bad", False):
+        task = dataclasses.replace(task, data=dataclasses.replace(task.data, skip_bad=True))
     recipe_for(task.train, 0, task.seed)  # the size of the model changes defaults, never whether a value is allowed
     return task
 

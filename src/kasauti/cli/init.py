@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kasauti.cli.command import CommandResult
+from kasauti.cli.command import CommandResult, add_skip_bad, left_out
+
+if TYPE_CHECKING:
+    from kasauti.data.read import ReadLog
+    from kasauti.data.survey import Survey
 
 HELP = "write task.yaml from a file of labelled data"
-ABOUT = """Write DIR/task.yaml from a file of labelled data: CSV, TSV, JSON or JSON lines, plain or gzipped. Columns
-and labels are checked first, and an existing task is never overwritten."""
+ABOUT = """Write DIR/task.yaml from labelled data: CSV, TSV, JSON or JSON lines, plain or gzipped; Parquet; a pattern of
+such files; a saved data set of the Hugging Face library, or hf://owner/name:split. Conversations (messages,
+ShareGPT), prompt and completion, and Alpaca are recognised, and need no --input and --target. Columns and
+labels are checked first, and an existing task is never overwritten."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +28,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "dir", metavar="DIR", nargs="?", help="folder of the new task (default: --task, or the current folder)"
     )
     parser.add_argument("--data", metavar="FILE", required=True, help="the labelled rows")
-    parser.add_argument("--input", metavar="COL", required=True, help="the column that the model is shown")
-    parser.add_argument("--target", metavar="COL", required=True, help="the column that holds the answer")
+    parser.add_argument("--input", metavar="COL", help="the column that the model is shown (default: the shape's)")
+    parser.add_argument("--target", metavar="COL", help="the column that holds the answer (default: the shape's)")
+    parser.add_argument(
+        "--shape",
+        metavar="S",
+        help="plain, messages, sharegpt, prompt_completion or alpaca (default: recognised by the first rows)",
+    )
+    add_skip_bad(parser)
     parser.add_argument(
         "--test", metavar="FILE", help="held-out rows, best of real production input (default: split off)"
     )
@@ -45,9 +58,13 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.chat.known import KNOWN, named_template
     from kasauti.core.errors import KasautiError
     from kasauti.core.task import write_task
+    from kasauti.data.read import ReadLog
 
     folder = Path(args.dir or args.task or ".")
-    labels = _labels(args)
+    log = ReadLog(args.skip_bad)
+    found = _survey(args, log)
+    input_column, target = str(found.input), str(found.target)
+    labels = _labels(args, input_column, target)
     if args.chat_template is not None:
         named_template(args.chat_template)
     template = args.chat_template
@@ -57,13 +74,16 @@ def run(args: argparse.Namespace) -> CommandResult:
             folder,
             name=folder.resolve().name or "task",
             data=args.data,
-            input_column=args.input,
-            target=args.target,
+            input_column=input_column,
+            target=target,
             labels=labels,
             model=_model(args.model, folder),
             kind=args.kind,
             test=args.test,
             chat_template=template if template in (None, *KNOWN) else _relative(template, folder),
+            instructions=found.instructions,
+            shape=args.shape,
+            skip_bad=args.skip_bad,
         )
     except KasautiError:
         if not there:
@@ -76,11 +96,65 @@ def run(args: argparse.Namespace) -> CommandResult:
         "labels": list(labels),
         "model": args.model,
         "test": args.test,
+        "shape": found.shape,
+        "input": input_column,
+        "target": target,
+        "rows": found.rows,
+        "bad_rows": log.bad,
+        "reading": left_out(log.findings("data")),
     }
-    return CommandResult(document, _next_steps(path, folder, labels))
+    told = [] if found.shape == "plain" else [_shape_line(found)]
+    return CommandResult(document, [*document["reading"], *told, *_next_steps(path, folder, labels)])
 
 
-def _labels(args: argparse.Namespace) -> Sequence[str]:
+def _survey(args: argparse.Namespace, log: ReadLog) -> Survey:
+    """What the data are, with the columns that the user named in place of those that the shape says.
+
+    Raises:
+        UsageError: an unknown shape, or a column that has to be named.
+        DataError: a row is at fault.
+    """
+    import dataclasses
+
+    from kasauti.core.errors import UsageError
+    from kasauti.core.names import suggestion
+    from kasauti.core.task import SHAPES
+    from kasauti.data.survey import survey
+
+    if args.shape is not None and args.shape not in SHAPES:
+        raise UsageError(f"shape {args.shape!r} is not known", where="--shape", mend=suggestion(args.shape, SHAPES))
+    wanted = [column for column in (args.input, args.target) if column is not None]
+    found = survey(args.data, args.shape, log, wanted)
+    missing = [f"--{name}" for name in ("input", "target") if not (getattr(args, name) or getattr(found, name))]
+    if missing:
+        columns = _columns(args)
+        mend = f"Give {' and '.join(missing)}. {columns}"
+        raise UsageError("the rows are plain columns, and which one is what is not said", where=args.data, mend=mend)
+    own = args.input is not None and args.input != found.input
+    return dataclasses.replace(
+        found,
+        input=args.input or found.input,
+        target=args.target or found.target,
+        # instructions that stand in the rows ask for the rows' own completion
+        instructions=None if own or (args.target or found.target) != found.target else found.instructions,
+    )
+
+
+def _columns(args: argparse.Namespace) -> str:
+    from kasauti.core.names import listing
+    from kasauti.data.read import read_rows
+
+    return listing(next(read_rows(args.data))[1])
+
+
+def _shape_line(found: Survey) -> str:
+    system = (
+        "the system turn that all rows share is `instructions`" if found.instructions else "`instructions` are empty"
+    )
+    return f"Read as {found.shape}: input {{{found.input}}}, target {found.target}; {system}."
+
+
+def _labels(args: argparse.Namespace, input_column: str, target: str) -> Sequence[str]:
     """The labels of the data, sorted; none for kinds without labels.
 
     Raises:
@@ -89,19 +163,22 @@ def _labels(args: argparse.Namespace) -> Sequence[str]:
     from kasauti.core.errors import DataError
     from kasauti.core.names import suggestion
     from kasauti.data.conversation import count_answers
+    from kasauti.data.read import ReadLog
     from kasauti.data.split import MIN_ROWS
 
-    counts = count_answers(args.data, args.target, [args.input])
+    counts = count_answers(args.data, target, [input_column], shape=args.shape, log=ReadLog(args.skip_bad))
     rows = counts.total()
-    if args.input == args.target:
+    if input_column == target:
         raise DataError(
-            f"input and target are the same column {args.input!r}", where="--target", mend="Name the answer's column."
+            f"input and target are the same column {target!r}", where="--target", mend="Name the answer's column."
         )
     if rows < MIN_ROWS:
         raise DataError(
             f"{rows} rows with an answer, at least {MIN_ROWS} are needed", where=args.data, mend="Collect more rows."
         )
-    tests = count_answers(args.test, args.target, [args.input]) if args.test else {}
+    tests: Mapping[str, int] = {}
+    if args.test:
+        tests = count_answers(args.test, target, [input_column], shape=args.shape, log=ReadLog(args.skip_bad))
     if args.kind != "classification":
         return ()
     if len(counts) < 2:
@@ -110,7 +187,7 @@ def _labels(args: argparse.Namespace) -> Sequence[str]:
     if 2 * len(counts) > rows:
         mend = "Name another column, or give --kind generation if the answers are free text."
         raise DataError(
-            f"column {args.target!r} has {len(counts)} different answers in {rows} rows", where=args.data, mend=mend
+            f"column {target!r} has {len(counts)} different answers in {rows} rows", where=args.data, mend=mend
         )
     strange = next((answer for answer in tests if answer not in counts), None)
     if strange is not None:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from kasauti.cli.command import CommandResult, check_model, open_task
+from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_out, open_task
 from kasauti.cli.draw import duration, size, table
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _SMALLER = "lower train.micro_batch or train.length, set train.gradient_checkpoi
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments of plan."""
     parser.add_argument("--no-timing", action="store_true", help="do not load the model: no time and no cost")
+    add_skip_bad(parser)
 
 
 def run(args: argparse.Namespace) -> CommandResult:
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.train.plan import make_plan
 
     task = open_task(args)
-    split, _ = load_split(task)
+    split, findings = load_split(task)
     bench = Workbench(task, args.progress)
     check_model(bench)
     plan = make_plan(
@@ -43,7 +44,9 @@ def run(args: argparse.Namespace) -> CommandResult:
         load=None if args.no_timing else bench.fresh,
         progress=args.progress,
     )
-    return CommandResult(dataclasses.asdict(plan), _lines(plan), 0 if plan.fits else 1)
+    said = left_out(findings)
+    document = {**dataclasses.asdict(plan), "reading": said}
+    return CommandResult(document, [*said, *_lines(plan)], 0 if plan.fits else 1)
 
 
 def _lines(plan: Plan) -> list[str]:

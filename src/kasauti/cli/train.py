@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from kasauti.cli.command import CommandResult, check_model, lock, open_task, state_path
+from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_out, lock, open_task, state_path
 from kasauti.cli.draw import percent, table
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ one. Leaves .kasauti/runs/<id>/."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Train takes the common arguments only: the recipe stands in the task file."""
+    """The arguments of train: the recipe stands in the task file."""
+    add_skip_bad(parser)
 
 
 def run(args: argparse.Namespace) -> CommandResult:
@@ -29,14 +30,16 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.data.split import load_split
 
     task = open_task(args)
-    split, _ = load_split(task, record="train")
+    split, findings = load_split(task, record="train")
     bench = Workbench(task, args.progress)
     check_model(bench)
     with lock(task):
         id = train(bench, split)
     folder = state_path(task, "runs", id)
     summary = read_json(f"{task.folder}/{STATE}/runs/{id}/run.json")
-    return CommandResult({**summary, "folder": folder, "adapter": f"{folder}/adapter"}, _lines(summary, folder))
+    said = left_out(findings)
+    document = {**summary, "folder": folder, "adapter": f"{folder}/adapter", "reading": said}
+    return CommandResult(document, [*said, *_lines(summary, folder)])
 
 
 def train(bench: Workbench, split: Split) -> str:

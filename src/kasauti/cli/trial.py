@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kasauti.cli.command import CommandResult, check_model, lock, open_task, state_path
+from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_out, lock, open_task, state_path
 from kasauti.cli.draw import percent, table
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approaches", metavar="A,B,…", help="only these: majority, classical, prompt_none, … (default: all)"
     )
+    add_skip_bad(parser)
 
 
 def run(args: argparse.Namespace) -> CommandResult:
@@ -35,14 +36,17 @@ def run(args: argparse.Namespace) -> CommandResult:
     names = DEFAULT
     if args.approaches is not None:
         names = check_names([name.strip() for name in args.approaches.split(",") if name.strip()])
-    check_trial(task, names)
+    said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress)
-    return CommandResult(document(task, made), verdict_lines(task, made))
+    return CommandResult({**document(task, made), "reading": said}, [*said, *verdict_lines(task, made)])
 
 
-def check_trial(task: Task, names: Sequence[str]) -> None:
+def check_trial(task: Task, names: Sequence[str]) -> list[str]:
     """Find bad data and an unusable model before anything is written.
+
+    Returns:
+        What there is to say about how the data were read.
 
     Raises:
         UsageError: in one line.
@@ -52,9 +56,10 @@ def check_trial(task: Task, names: Sequence[str]) -> None:
     from kasauti.data.split import load_split
     from kasauti.decide.fitted import NETWORKS
 
-    load_split(task)
+    _, findings = load_split(task)
     if any(CATALOGUE[name].family in NETWORKS for name in names):
         check_model(Workbench(task))
+    return left_out(findings)
 
 
 def judge(task: Task, names: Sequence[str], progress: Progress) -> Trial:

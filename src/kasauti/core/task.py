@@ -23,6 +23,8 @@ from kasauti.core.yaml_text import Entry, parse
 
 FILE = "task.yaml"
 KINDS = ("classification", "summarization", "code", "generation")
+SHAPES = ("plain", "messages", "sharegpt", "prompt_completion", "alpaca")
+"""Shapes that data may be in; `data.shapes` reads them."""
 DEFAULT_MODEL = "kasauti/nano"
 
 _KEYS = (
@@ -58,6 +60,11 @@ def load_task(folder: str | Path, known_train_fields: Collection[str] | None = N
 def resolve(task: Task, path: str) -> Path:
     """The absolute path of a file that the task names relative to its own folder."""
     return (Path(task.folder) / Path(path).expanduser()).resolve()
+
+
+def locate(task: Task, source: str) -> str:
+    """A source of data that the task names: an id with `://` as it stands, a path or pattern made absolute."""
+    return source if "://" in source else str(resolve(task, source))
 
 
 def parse_task(
@@ -179,7 +186,22 @@ def _data(entry: Entry) -> DataFiles:
     train = _optional(entry, "train")
     if train is None:
         raise TaskError("`data.train` is missing", where=entry.where, mend="Name the file with the rows to learn from.")
-    return DataFiles(train=train, validation=_optional(entry, "validation"), test=_optional(entry, "test"))
+    shape = entry.get("shape")
+    return DataFiles(
+        train=train,
+        validation=_optional(entry, "validation"),
+        test=_optional(entry, "test"),
+        shape=_one_of(shape, SHAPES) if shape else None,
+        skip_bad=_yes(entry, "skip_bad"),
+    )
+
+
+def _yes(entry: Entry, key: str) -> bool:
+    value = entry.get(key)
+    plain = value.plain() if value else False
+    if value and not isinstance(plain, bool):
+        raise TaskError(f"`{value.path}` is {value.shown}", where=value.where, mend="Write true or false.")
+    return bool(plain)
 
 
 def _train(entry: Entry, known: Collection[str] | None) -> dict[str, Any]:
@@ -228,15 +250,14 @@ _TEMPLATE = """\
 # What is asked of the model. `kasauti audit` looks at the data, `kasauti trial` compares the ways to answer it.
 name: {name}
 kind: {kind}  # classification | summarization | code | generation
-instructions: |  # the system turn: say what the input is and what the answer must look like
-  {instructions}
+instructions: {instructions}
 input: {input}  # the user turn; {{column}} names a column of the data
 target: {target}  # the column that holds the answer
 {labels}data:
   train: {data}
   validation: null  # null: split off from train
   test: {test}  # a file of real production input is best; null: split off from train
-group: null  # a column whose values must never straddle a split, such as a customer
+{options}group: null  # a column whose values must never straddle a split, such as a customer
 model: {model}  # {default}, a Hugging Face id, or a folder
 {chat_template}  # a Jinja file or the name of a known template, for a model without one
 # train: {{method: lora, r: 16}}  # any field of the recipe
@@ -265,6 +286,9 @@ def write_task(
     kind: str = "classification",
     test: str | Path | None = None,
     chat_template: str | None = None,
+    instructions: str | None = None,
+    shape: str | None = None,
+    skip_bad: bool = False,
 ) -> Path:
     """Write a commented `task.yaml`; nothing is written unless it reads back as a valid task.
 
@@ -279,6 +303,9 @@ def write_task(
         kind: one of `KINDS`.
         test: a file of held-out rows; None lets them be split off.
         chat_template: the name of a known template, or a Jinja file relative to `folder`; None where the model has one.
+        instructions: the system turn; None writes one that asks for the kind's answer, empty writes none.
+        shape: the shape that the data are in; None leaves it to be recognised.
+        skip_bad: leave bad rows out.
 
     Returns:
         The path of the file.
@@ -293,10 +320,14 @@ def write_task(
     if kind not in KINDS:
         raise TaskError(f"kind {kind!r} is not known", where="--kind", mend=suggestion(kind, KINDS))
     lines = "".join(f"  {_quoted(label)}:\n" for label in labels)
+    if instructions is None:
+        instructions = _INSTRUCTIONS[kind].format(column=" ".join(input_column.split()))
+    options = f"  shape: {shape}\n" if shape else ""
     text = _TEMPLATE.format(
         name=_quoted(name),
         kind=kind,
-        instructions=_INSTRUCTIONS[kind].format(column=" ".join(input_column.split())).replace("\n", "\n  "),
+        instructions=_block(instructions),
+        options=options + ("  skip_bad: true  # bad rows are left out and counted\n" if skip_bad else ""),
         input=_quoted("{" + input_column + "}"),
         target=_quoted(target),
         labels=f"labels:  # name: one-line description\n{lines}fallback: null\n" if labels else "",
@@ -313,7 +344,21 @@ def write_task(
         raise TaskError("there is a task already", where=str(path), mend="Choose another folder.") from None
 
 
+def _block(text: str) -> str:
+    """Text as a YAML block, or quoted where a block would not read back as this text."""
+    lines = text.strip().split("\n")
+    told = "# the system turn: say what the input is and what the answer must look like"
+    if text.strip() and all(line.isprintable() and line == line.rstrip() for line in lines):
+        return f"|  {told}\n" + "\n".join(f"  {line}" if line else "" for line in lines)
+    import yaml
+
+    dumped = yaml.dump(text.strip(), Dumper=yaml.SafeDumper, default_style='"', width=2**20)
+    return f"{str(dumped).strip()}  {told}"
+
+
 def _relative(path: str | Path, folder: str | Path) -> str:
+    if "://" in str(path):
+        return str(path)
     return Path(os.path.relpath(Path(path).expanduser().resolve(), Path(folder).resolve())).as_posix()
 
 

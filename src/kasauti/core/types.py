@@ -50,7 +50,7 @@ class Example:
     """One row of data in normal form."""
 
     id: str
-    """Hash of the content (fields, answer and group), 16 hexadecimal digits; equal rows have equal ids."""
+    """Hash of the content (fields, answer, group, history), 16 hexadecimal digits; equal rows have equal ids."""
     fields: Mapping[str, str]
     """The columns that the task's input names, as text."""
     text: str
@@ -59,6 +59,9 @@ class Example:
     """The target; None for a row that is only to be answered."""
     group: str | None = None
     """The value that must never straddle a split (a customer, a thread)."""
+    history: Sequence[Message] = ()
+    """Earlier turns of the conversation, in order; a system turn of the row's own comes first and stands in place of
+    the task's instructions. Part of the id."""
     source: str = ""
     """The file that the row came from."""
     row: int = 0
@@ -241,11 +244,16 @@ class Business:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFiles:
-    """Where the rows are; a part that is None is split off from train."""
+    """Where the rows are; a part that is None is split off from train. A source is a file, a pattern of files, a saved
+    data set's folder, or `hf://owner/name:split`."""
 
     train: str
     validation: str | None = None
     test: str | None = None
+    shape: str | None = None
+    """The shape that the rows are in, of `core.task.SHAPES`; None recognises it by the first rows of each source."""
+    skip_bad: bool = False
+    """Leave bad rows out and count them; False refuses them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,17 +7,20 @@ formats, chat templates or tokens.
 from __future__ import annotations
 
 import dataclasses
+import os
 import string
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from kasauti.core.errors import DataError
 from kasauti.core.files import content_hash
 from kasauti.core.names import suggestion
-from kasauti.core.task import resolve
+from kasauti.core.task import locate
 from kasauti.core.types import Example, Message, Task
-from kasauti.data.read import read_rows
+from kasauti.data.read import ReadLog, Record, column_mend, read_records
+from kasauti.data.shapes import LOOKED_AT, SHAPES, Flat, recognise
 
 PARTS = ("train", "validation", "test")
 """The names of the data files in a task."""
@@ -30,8 +33,8 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
 
 
 def content(example: Example) -> str:
-    """What the row itself says, without the words that the task's `input` puts around every row."""
-    return "\n".join(example.fields.values())
+    """What the row says, earlier turns first, without the words that the task's `input` puts around every row."""
+    return "\n".join([*(turn.content for turn in example.history), *example.fields.values()])
 
 
 def make_example(
@@ -40,6 +43,8 @@ def make_example(
     number: int,
     source: str,
     *,
+    history: Sequence[Message] = (),
+    line: int = 0,
     with_answer: bool = True,
     strict: bool = True,
 ) -> Example:
@@ -50,6 +55,8 @@ def make_example(
         row: column → text; a null input column counts as empty.
         number: the row's number in its file, from 1.
         source: the file, for errors.
+        history: earlier turns. A system turn that says what the task's instructions say is left to them.
+        line: the line in the file, for errors; 0 where it is not known.
         with_answer: False for a row that is only to be answered; its target column is not read.
         strict: refuse a row with no answer, or with one that is not listed; with False it is kept for the audit to
             show.
@@ -57,32 +64,43 @@ def make_example(
     Raises:
         DataError: a column is missing, or (when strict) the answer is empty or not one of the labels.
     """
-    where = f"{source}, row {number}"
-    needed = [*task.columns, *([task.target] if with_answer else []), *([task.group] if task.group else [])]
-    missing = next((column for column in needed if column not in row), None)
+    where = f"{source}:{line}, row {number}" if line else f"{source}, row {number}"
+    missing = next((column for column in needed_columns(task, with_answer) if column not in row), None)
     if missing is not None:
-        raise DataError(f"there is no column {missing!r}", where=where, mend=suggestion(missing, list(row)))
+        raise DataError(f"there is no column {missing!r}", where=where, mend=column_mend(missing, list(row)))
     fields = {column: row[column] or "" for column in task.columns}
     group = (row[task.group] or None) if task.group else None
     answer = _answer(task, row[task.target] or "", where, strict) if with_answer else None
+    if history and history[0].role == "system" and history[0].content.strip() == task.instructions:
+        history = history[1:]
     return Example(
-        id=_id(fields, answer, group),
+        id=_id(fields, answer, group, history),
         fields=fields,
         text=fill(task.input, fields),
         answer=answer,
         group=group,
+        history=tuple(history),
         source=source,
         row=number,
     )
 
 
-def _id(fields: Mapping[str, str], answer: str | None, group: str | None) -> str:
-    return content_hash({"fields": fields, "answer": answer, "group": group})[:16]
+def _id(fields: Mapping[str, str], answer: str | None, group: str | None, history: Sequence[Message]) -> str:
+    identity: dict[str, object] = {"fields": fields, "answer": answer, "group": group}
+    if history:  # a row without one has the id of plain columns
+        identity["history"] = [[turn.role, turn.content] for turn in history]
+    return content_hash(identity)[:16]
 
 
 def with_answer(example: Example, answer: str) -> Example:
     """The row as if this answer stood in its file."""
-    return dataclasses.replace(example, id=_id(example.fields, answer, example.group), answer=answer)
+    id = _id(example.fields, answer, example.group, example.history)
+    return dataclasses.replace(example, id=id, answer=answer)
+
+
+def needed_columns(task: Task, with_answer: bool = True) -> list[str]:
+    """The columns that a row must have."""
+    return [*task.columns, *([task.target] if with_answer else []), *([task.group] if task.group else [])]
 
 
 def _answer(task: Task, value: str, where: str, strict: bool) -> str:
@@ -103,44 +121,115 @@ def check_answer(task: Task, answer: str, where: str) -> None:
         raise DataError(f"the label {answer!r} is not one of the task's", where=where, mend=mend)
 
 
-def load_examples(task: Task, part: str, *, strict: bool = True) -> tuple[Example, ...]:
-    """All rows of one of the task's data files.
+def load_examples(task: Task, part: str, *, strict: bool = True, log: ReadLog | None = None) -> tuple[Example, ...]:
+    """All rows of one of the task's data sources.
 
     Args:
-        task: names the files.
+        task: names the sources, and says whether bad rows are left out (`data.skip_bad`).
         part: `train`, `validation` or `test`.
         strict: see `make_example`.
+        log: takes what there is to say about the source.
 
     Returns:
-        The rows in order; empty where the task names no file for the part (it is then split off).
+        The rows in order; empty where the task names no source for the part (it is then split off).
 
     Raises:
-        DataError: the file, a column or a row is at fault.
+        DataError: the source, a column or a row is at fault.
     """
     if part not in PARTS:
         raise ValueError(f"part is {part!r}, expected one of {PARTS}")
     name: str | None = getattr(task.data, part)
     if name is None:
         return ()
-    columns = [*task.columns, task.target, *([task.group] if task.group else [])]
-    rows = read_rows(resolve(task, name), columns)
-    return tuple(make_example(task, row, number, name, strict=strict) for number, row in rows)
+    log = ReadLog(task.data.skip_bad) if log is None else log
+    place = locate(task, name)
+    examples = []
+    for record, flat in flat_records(place, needed_columns(task), task.data.shape, log):
+        source = name if record.file == place else os.path.relpath(record.file, task.folder)
+        try:
+            example = make_example(
+                task, flat.row, record.number, source, history=flat.history, line=record.line, strict=strict
+            )
+        except DataError as error:
+            log.fault(record.number, error)
+            continue
+        examples.append(example)
+    if not examples:
+        raise log.first_bad[0][1]
+    return tuple(examples)
+
+
+def flat_records(
+    place: str | Path, columns: Collection[str], shape: str | None, log: ReadLog
+) -> Iterator[tuple[Record, Flat]]:
+    """The rows of a source in the one shape; the log is told which shape they came in.
+
+    Args:
+        place: see `read_records`.
+        columns: what every row must have once it is in the one shape.
+        shape: one of `SHAPES`; None recognises it by the first rows.
+        log: takes the bad rows.
+
+    Raises:
+        DataError: the source or a row is at fault.
+    """
+    records = read_records(place, (), log)
+    head = list(islice(records, LOOKED_AT))
+    log.shape = shape or recognise([record.row for record in head], columns)
+    flatten = SHAPES[log.shape]
+    first = True
+    for record in chain(head, records):
+        try:
+            flat = flatten(record.row, columns)
+        except DataError as error:
+            log.fault(record.number, DataError(error.what, where=record.where, mend=error.mend))
+            continue
+        if log.lacks(record, flat.row, columns, first=first):
+            continue
+        first = False
+        yield record, flat
+    if first:
+        raise log.first_bad[0][1]  # a fault that every row has
+
+
+def shapes_of(task: Task) -> dict[str, str]:
+    """Part → the shape of its source, by the first rows; a part without a source of its own is not there."""
+    shapes = {}
+    for part in PARTS:
+        name: str | None = getattr(task.data, part)
+        if name is not None:
+            log = ReadLog(skip_bad=True)
+            next(flat_records(locate(task, name), needed_columns(task), task.data.shape, log))
+            shapes[part] = log.shape
+    return shapes
 
 
 def read_inputs(task: Task, path: str | Path) -> Iterator[Example]:
-    """The rows of a file that are only to be answered; the target column need not be there. `answer` is None."""
-    for number, row in read_rows(path, task.columns):
-        there = row if task.group is None or task.group in row else {**row, task.group: None}
-        yield make_example(task, there, number, str(path), with_answer=False)
+    """The rows of a source that are only to be answered; the target column need not be there. `answer` is None.
+
+    Its shape is recognised, whatever the task says about its own data: production input comes in one of its own.
+    """
+    for record, flat in flat_records(path, task.columns, None, ReadLog(optional=False)):
+        row = flat.row if task.group is None or task.group in flat.row else {**flat.row, task.group: None}
+        source = str(path) if record.file == str(path) else record.file
+        yield make_example(task, row, record.number, source, history=flat.history, line=record.line, with_answer=False)
 
 
-def count_answers(path: str | Path, target: str, columns: Sequence[str] = ()) -> Counter[str]:
-    """How often each answer occurs in a column of a file; what `kasauti init` lists as labels.
+def count_answers(
+    path: str | Path,
+    target: str,
+    columns: Sequence[str] = (),
+    *,
+    shape: str | None = None,
+    log: ReadLog | None = None,
+) -> Counter[str]:
+    """How often each answer occurs in a column of a source; what `kasauti init` lists as labels.
 
     Raises:
-        DataError: the file is at fault, or `target` or one of `columns` is not in it.
+        DataError: the source is at fault, or `target` or one of `columns` is not in it.
     """
-    counts = Counter((row[target] or "").strip() for _, row in read_rows(path, [*columns, target]))
+    rows = flat_records(path, [*columns, target], shape, ReadLog() if log is None else log)
+    counts = Counter((flat.row[target] or "").strip() for _, flat in rows)
     counts.pop("", None)
     return counts
 
@@ -161,13 +250,15 @@ def check_labels_used(task: Task, examples: Iterable[Example]) -> None:
 
 
 def messages(task: Task, example: Example, *, with_answer: bool = True) -> tuple[Message, ...]:
-    """The conversation of an example: system (where the task has instructions), user, and assistant where asked for.
+    """The conversation of an example: system (the row's own, else the task's instructions where there are some), the
+    earlier turns, user, and assistant where asked for.
 
     Raises:
         DataError: the answer is asked for and the example has none.
     """
-    turns = [Message(role="system", content=task.instructions)] if task.instructions else []
-    turns.append(Message(role="user", content=example.text))
+    own = bool(example.history) and example.history[0].role == "system"
+    system = [] if own or not task.instructions else [Message(role="system", content=task.instructions)]
+    turns = [*system, *example.history, Message(role="user", content=example.text)]
     if with_answer:
         if not example.answer:
             where = f"{example.source}, row {example.row}"

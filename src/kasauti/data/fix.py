@@ -21,13 +21,14 @@ from pathlib import Path
 
 from kasauti.core.errors import DataError
 from kasauti.core.files import STATE, atomic_write, content_hash
-from kasauti.core.task import resolve
+from kasauti.core.task import locate
 from kasauti.core.types import Task
 from kasauti.data.checks.labels import near_miss
 from kasauti.data.checks.personal import mask_personal
-from kasauti.data.conversation import PARTS, make_example
+from kasauti.data.conversation import PARTS, flat_records, make_example, needed_columns
 from kasauti.data.duplicates import normalise
-from kasauti.data.read import Row, format_of, read_rows
+from kasauti.data.formats.row import Row
+from kasauti.data.read import ReadLog, format_of
 from kasauti.data.versions import data_version
 
 CHANGES = "changes.jsonl"
@@ -85,8 +86,7 @@ def fix(task: Task, *, mask: bool = False) -> Fixed:
         StorageError: the folder may not be written.
     """
     sources: dict[str, str] = {part: name for part in PARTS if (name := getattr(task.data, part)) is not None}
-    needed = [*task.columns, task.target, *([task.group] if task.group else [])]
-    given = {part: list(read_rows(resolve(task, name), needed)) for part, name in sources.items()}
+    given = {part: _read(task, name) for part, name in sources.items()}
     parts, changes = mend(task, given, mask=mask)
     rows = {part: len(held) for part, held in parts.items()}
     examples = (
@@ -107,6 +107,18 @@ def fix(task: Task, *, mask: bool = False) -> Fixed:
     atomic_write(folder / CHANGES, "".join(f"{json.dumps(asdict(one), ensure_ascii=False)}\n" for one in changes))
     files = {part: f"{STATE}/data/{folder.name}/{name}" for part, name in zip(sources, texts, strict=True)}
     return Fixed(version=version, folder=folder, files=files, rows=rows, changes=changes)
+
+
+def _read(task: Task, name: str) -> list[Numbered]:
+    """The rows of a source as columns, whatever their shape; bad rows are left out where the task says so."""
+    rows, log = [], ReadLog(task.data.skip_bad)
+    for record, flat in flat_records(locate(task, name), needed_columns(task), task.data.shape, log):
+        example = make_example(task, flat.row, record.number, name, history=flat.history, strict=False)
+        if example.history:
+            fault = "the row has earlier turns or a system turn of its own, and only columns are mended"
+            raise DataError(fault, where=record.where, mend="Mend conversations in their own file.")
+        rows.append((record.number, flat.row))
+    return rows
 
 
 def mend(
@@ -251,7 +263,7 @@ def _move_leaks(task: Task, parts: dict[str, list[Numbered]], changes: list[Chan
 
 def _is_table(name: str) -> bool:
     try:
-        return format_of(Path(name)) in (".csv", ".tsv")
+        return format_of(name) in (".csv", ".tsv")
     except DataError:
         return False
 

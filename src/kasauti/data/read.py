@@ -1,84 +1,245 @@
-"""Rows of a file, one at a time.
+"""Rows of a source, one at a time.
 
-Walks in: the path of a CSV, TSV, JSON or JSON-lines file, plain or gzipped. Walks out: `(row number, column → text)`,
-the first row of data being 1. It does not know what a column is for. A fault is an error with its line, never a row
-left out.
+Walks in: a file (CSV, TSV, JSON, JSON lines, plain or gzipped; Parquet), a pattern of such files, or a data set of the
+Hugging Face library (a saved folder, or `hf://owner/name:split`). Walks out: numbered rows of text. It does not know
+what a column is for. A bad row is refused with its line, or, where the reader's log allows it, left out and counted;
+never left out without a word.
 
-Another format is one function and one line in `READERS`.
+Another format is one function in `formats/` and one line in `READERS`.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
+import glob
 import gzip
-import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import NamedTuple
 
 from kasauti.core.errors import DataError
+from kasauti.core.files import content_hash, file_hash
 from kasauti.core.names import listing, suggestion
+from kasauti.core.types import Finding, Severity
+from kasauti.data.formats.columnar import HUB, read_hub, read_parquet, read_saved
+from kasauti.data.formats.delimited import read_csv, read_tsv
+from kasauti.data.formats.json_text import read_json, read_json_lines
+from kasauti.data.formats.row import Reader, Row
 
-Row = dict[str, str | None]
-"""Column → value as it was written; None where the file has null."""
+FOLDER = "folder"
+READERS: dict[str, Reader] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
+    ".parquet": read_parquet,
+    FOLDER: read_saved,
+    HUB: read_hub,
+}
+"""Suffix (or kind of place) → reader."""
+PACKED = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+"""Formats that may be gzipped."""
+SHOWN = 20
+"""Bad rows that are shown."""
 
-_FIELD_LIMIT = 16 * 2**20
-"""Characters in one CSV field. A quote that is never closed swallows the file; this bounds what it takes with it."""
-_SNIFFED_LINES = 40
-_DELIMITERS = (",", ";", "\t", "|")
+
+class Record(NamedTuple):
+    """A row with its place."""
+
+    number: int
+    """Number of the row in its file, from 1; bad rows count."""
+    row: Row
+    file: str
+    """The file it is from."""
+    line: int
+    """The line that it begins on; 0 where the format has no lines."""
+
+    @property
+    def where(self) -> str:
+        """The place for an error."""
+        return f"{self.file}:{self.line}" if self.line else f"{self.file}, row {self.number}"
 
 
-def read_rows(path: str | Path, columns: Sequence[str] = ()) -> Iterator[tuple[int, Row]]:
-    """The rows of a file in order.
+class ReadLog:
+    """What reading found besides rows: bad rows, and sentences about whole files.
 
     Args:
-        path: the file; its suffix (before `.gz`) says what it is, see `READERS`.
-        columns: columns that every row must have.
+        skip_bad: leave bad rows out and count them; False refuses the first one.
+        optional: whether the user could have bad rows left out; a refusal then says how.
+    """
 
-    Yields:
-        The number of the row, from 1, and its columns.
+    def __init__(self, skip_bad: bool = False, *, optional: bool = True) -> None:
+        self.skip_bad = skip_bad
+        self._optional = optional
+        self.bad = 0
+        """Bad rows."""
+        self.first_bad: list[tuple[int, DataError]] = []
+        """The first `SHOWN` of them, with the row's number."""
+        self.said: dict[str, None] = {}
+        """Sentences, each once, in order."""
+        self.shape = "plain"
+        """The shape that the rows came in."""
+
+    def fault(self, number: int, error: DataError) -> None:
+        """A bad row. Raises it unless bad rows are to be left out."""
+        if not self.skip_bad and not self._optional:
+            raise error
+        if not self.skip_bad:
+            more = "Or leave such rows out: --skip-bad, or `skip_bad: true` under `data` in the task file."
+            raise DataError(error.what, where=error.where, mend=f"{error.mend} {more}") from error
+        self.bad += 1
+        if len(self.first_bad) < SHOWN:
+            self.first_bad.append((number, error))
+
+    def lacks(self, record: Record, row: Row, columns: Collection[str], *, first: bool) -> bool:
+        """Whether a row lacks one of the columns; then it is a bad row.
+
+        Args:
+            record: its place.
+            row: its columns as they are asked for.
+            columns: what has to be there.
+            first: no row before it had them all: the name is wrong, more likely than the row, and bad rows are refused.
+        """
+        missing = next((column for column in columns if column not in row), None)
+        if missing is None:
+            return False
+        first = first and not self.skip_bad
+        where = record.file if first else record.where
+        error = DataError(f"there is no column {missing!r}", where=where, mend=column_mend(missing, list(row)))
+        if first:
+            raise error
+        self.fault(record.number, error)
+        return True
+
+    def findings(self, part: str) -> list[Finding]:
+        """What the reader of these rows has to know."""
+        findings = [_remark(part, sentence) for sentence in self.said]
+        if self.shape != "plain":
+            what = f"the rows were read as {self.shape}: the last assistant turn is the answer"
+            mend = "Where that is wrong, set `shape` under `data` in the task file."
+            findings.append(Finding(check="reading", severity=Severity.NOTE, what=what, where=part, mend=mend))
+        if self.bad:
+            findings.append(
+                Finding(
+                    check="reading",
+                    severity=Severity.WARN,
+                    what=f"{self.bad} bad rows were left out",
+                    where=part,
+                    count=self.bad,
+                    rows=[number for number, _ in self.first_bad],
+                    evidence=[f"{error.where}: {error.what}" for _, error in self.first_bad],
+                    why="What is left out is not learnt from, and not judged on.",
+                    mend="Mend the rows that are named, in the file.",
+                )
+            )
+        return findings
+
+
+def _remark(part: str, sentence: str) -> Finding:
+    return Finding(
+        check="reading",
+        severity=Severity.WARN,
+        what=sentence,
+        where=part,
+        why="A file that is read in another way than it was written gives other texts.",
+        mend="Look at a few rows; where they are wrong, save the file as UTF-8 CSV or JSON lines.",
+    )
+
+
+def read_rows(source: str | Path, columns: Sequence[str] = (), log: ReadLog | None = None) -> Iterator[tuple[int, Row]]:
+    """The rows of a source in order; see `read_records`."""
+    return ((record.number, record.row) for record in read_records(source, columns, log))
+
+
+def read_records(source: str | Path, columns: Sequence[str] = (), log: ReadLog | None = None) -> Iterator[Record]:
+    """The rows of a source in order, with their places.
+
+    Args:
+        source: a file, whose suffix (before `.gz`) says what it is, see `READERS`; a pattern with `*`, `?` or `[…]`,
+            whose files are read in the order of their names; a saved data set's folder; `hf://owner/name:split`.
+        columns: columns that every row must have.
+        log: takes what there is to say; None refuses bad rows and keeps nothing.
 
     Raises:
         DataError: no such file, an unknown format, a fault in the text (with its line), a missing column, no rows.
     """
-    path = Path(path)
-    reader = READERS[format_of(path)]
-    empty = True
+    log = ReadLog() if log is None else log
+    found = False
+    for place in places_of(source):
+        for record in _records(place, columns, log):
+            found = True
+            yield record
+    if not found:
+        if log.first_bad:
+            raise log.first_bad[0][1]  # a fault that every row has
+        raise DataError("has no rows of data", where=str(source), mend="Check that it is the right file.")
+
+
+def places_of(source: str | Path) -> list[str]:
+    """The files of a source: those that a pattern matches, else the source itself.
+
+    Raises:
+        DataError: no file matches.
+    """
+    name = str(source)
+    if name.startswith(HUB) or not glob.has_magic(name) or Path(name).exists():
+        return [name]
+    files = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
+    if not files:
+        raise DataError("no file matches", where=name, mend="Check the folder and the pattern.")
+    return files
+
+
+def source_hash(source: str | Path) -> str:
+    """Hash of the files of a source; of its name where it is an id."""
+    hashes = []
+    for place in places_of(source):
+        path = Path(place)
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        hashes += [place] if place.startswith(HUB) else [file_hash(file) for file in inside]
+    return hashes[0] if len(hashes) == 1 else content_hash(hashes)
+
+
+def _records(place: str, columns: Sequence[str], log: ReadLog) -> Iterator[Record]:
+    reader = READERS[format_of(place)]
     try:
-        for number, (line, row) in enumerate(reader(path), start=1):
-            empty = False
-            missing = next((column for column in columns if column not in row), None)
-            if missing is not None:
-                raise DataError(
-                    f"there is no column {missing!r}",
-                    where=str(path) if number == 1 else f"{path}:{line}",
-                    mend=_column_mend(missing, list(row)),
-                )
-            yield number, row
+        for number, (line, row) in enumerate(reader(place, lambda said: log.said.setdefault(f"{place}: {said}")), 1):
+            if isinstance(row, DataError):
+                log.fault(number, row)
+                continue
+            record = Record(number, row, place, line)
+            if not log.lacks(record, row, columns, first=number == 1):
+                yield record
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(Path(place), error) from error
     except (EOFError, zlib.error) as error:
-        raise DataError("the gzip data is cut off or damaged", where=str(path), mend="Copy it again.") from error
-    if empty:
-        raise DataError("has no rows of data", where=str(path), mend="Check that it is the right file.")
+        raise DataError("the gzip data is cut off or damaged", where=place, mend="Copy it again.") from error
 
 
-def format_of(path: Path) -> str:
-    """The suffix that decides the reader, `.gz` apart. Raises `DataError` where no reader is known."""
+def format_of(source: str | Path) -> str:
+    """The key of `READERS` for a place: its suffix, `.gz` apart. Raises `DataError` where no reader is known."""
+    name = str(source)
+    if name.startswith(HUB):
+        return HUB
+    path = Path(name)
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] == [".gz"]:
-        suffixes.pop()
-    suffix = suffixes[-1] if suffixes else ""
-    if suffix not in READERS:
-        shown = f"the format {suffix!r} is not known" if suffix else "the name has no suffix that says the format"
-        raise DataError(shown, where=str(path), mend=f"Use one of {', '.join(READERS)} (or any with .gz).")
-    return suffix
+    packed = suffixes[-1:] == [".gz"]
+    suffix = suffixes[-2:-1] if packed else suffixes[-1:]
+    if suffix and suffix[0] in (PACKED if packed else READERS):
+        return suffix[0]
+    if path.is_dir():
+        return FOLDER
+    known = ", ".join(name for name in READERS if name.startswith("."))
+    shown = f"the format {suffix[0]!r} is not known" if suffix else "the name has no suffix that says the format"
+    if packed and suffix and suffix[0] in READERS:
+        shown = f"a {suffix[0]} file is not gzipped from outside"
+    raise DataError(shown, where=name, mend=f"Use one of {known} ({', '.join(PACKED)} with .gz too).")
 
 
-def _column_mend(missing: str, there: list[str]) -> str:
+def column_mend(missing: str, there: Sequence[str]) -> str:
+    """The next step for a column that is not there: the nearest name, and all there are."""
     near = suggestion(missing, there)
     return near if near.startswith("Known") else f"{near} {listing(there)}"
 
@@ -92,179 +253,3 @@ def _unreadable(path: Path, error: OSError) -> DataError:
         return DataError("is not gzip data", where=str(path), mend="Remove .gz from its name if it is plain.")
     reason = os.strerror(error.errno) if error.errno else str(error)
     return DataError(f"cannot be read: {reason}", where=str(path), mend="Name a file that may be read.")
-
-
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else open(path, "rb")  # type: ignore[return-value]
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, line ends kept, decoded one by one so that a fault has its line number."""
-    with _open(path) as file:
-        for number, raw in enumerate(file, start=1):
-            if number == 1:
-                if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                    mend = f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > new{path.suffix}"
-                    raise DataError("is UTF-16, not UTF-8", where=str(path), mend=mend)
-                raw = raw.removeprefix(codecs.BOM_UTF8)
-            if b"\0" in raw:
-                mend = "Export the file again, or remove them: tr -d '\\000' < old > new."
-                raise DataError("there is a NUL byte", where=f"{path}:{number}", mend=mend)
-            try:
-                yield raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                shown = raw[max(0, error.start - 12) : error.end + 8].decode("utf-8", "replace")
-                mend = f"Convert it: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new{path.suffix}"
-                raise DataError(f"is not UTF-8 near {shown!r}", where=f"{path}:{number}", mend=mend) from error
-
-
-def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
-    return _records(path, _sniff(path))
-
-
-def _read_tsv(path: Path) -> Iterator[tuple[int, Row]]:
-    return _records(path, "\t")
-
-
-def _sniff(path: Path) -> str:
-    """The delimiter that cuts the first lines into the same number of columns, the most columns winning."""
-    sample = [line for _, line in zip(range(_SNIFFED_LINES), _lines(path), strict=False)]
-
-    def fit(delimiter: str) -> tuple[bool, int]:
-        try:
-            widths = [len(record) for record in csv.reader(sample, delimiter=delimiter) if record]
-        except csv.Error:
-            return False, 1
-        # the last record may be cut off by the end of the sample
-        whole = widths[:-1] if len(sample) == _SNIFFED_LINES and len(widths) > 2 else widths
-        width = widths[0] if widths else 1
-        return width > 1 and len(set(whole)) == 1, width
-
-    best = max(_DELIMITERS, key=fit)  # the first of equals: a comma
-    return best if fit(best)[1] > 1 else ","
-
-
-def _records(path: Path, delimiter: str) -> Iterator[tuple[int, Row]]:
-    csv.field_size_limit(_FIELD_LIMIT)
-    reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
-        line = reader.line_num + 1
-        try:
-            record = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            raise _csv_fault(path, line, error) from error
-        if not record:
-            continue  # an empty line
-        if header is None:
-            header = _header(record, path, line)
-        elif len(record) != len(header):
-            mend = f"Put quotes around values that hold the delimiter {delimiter!r}, or mend the row."
-            fault = f"the row has {len(record)} values, the header has {len(header)}"
-            raise DataError(fault, where=f"{path}:{line}", mend=mend)
-        else:
-            yield line, dict(zip(header, record, strict=True))
-    if header is None:
-        raise DataError("is empty", where=str(path), mend="Check that it is the right file.")
-
-
-def _header(record: list[str], path: Path, line: int) -> list[str]:
-    header = [name.strip() for name in record]
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"two columns are named {twice!r}", where=f"{path}:{line}", mend="Rename one of them.")
-    return header
-
-
-def _csv_fault(path: Path, line: int, error: csv.Error) -> DataError:
-    reason = str(error)
-    mend = 'Look at the quotes of the row that starts there: inside quotes, write " as "".'
-    if "new-line" in reason:
-        reason, mend = "a line ends in a bare carriage return", "Save the file with the line ends of Unix or Windows."
-    elif "unexpected end" in reason:
-        reason = "a quote is opened and never closed"
-    elif "field limit" in reason:
-        reason = f"a value is longer than {_FIELD_LIMIT:,} characters"
-    return DataError(reason, where=f"{path}:{line}", mend=mend)
-
-
-class _Written(float):
-    """A number that remembers how it was written: 1.10 stays 1.10, for it may be the name of a label."""
-
-    text: str
-
-    def __new__(cls, text: str) -> _Written:
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two values are named {twice!r}")
-    return dict(pairs)
-
-
-def _parse(text: str, path: Path, line: int) -> Any:
-    try:
-        return json.loads(text, parse_float=_Written, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        where = f"{path}:{line + error.lineno - 1}"
-        raise DataError(f"is not valid JSON: {error.msg}", where=where, mend="Mend that line.") from error
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "is nested too deeply"
-        raise DataError(reason, where=f"{path}:{line}", mend="Mend that line.") from error
-
-
-def _row(value: Any, where: str) -> Row:
-    """An object → its values as text; lists and objects inside it stay JSON."""
-    if not isinstance(value, dict):
-        mend = 'A row is an object such as {"text": "…", "label": "…"}.'
-        raise DataError(f"a row is a {type(value).__name__}, not an object", where=where, mend=mend)
-    row = {key: _text(item) for key, item in value.items()}
-    try:
-        "".join([*row, *(text or "" for text in row.values())]).encode("utf-8")
-    except UnicodeEncodeError as error:
-        mend = "Export the file again: half of a character is missing."
-        raise DataError("a character is broken (a lone surrogate)", where=where, mend=mend) from error
-    return row
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return value.text if isinstance(value, _Written) else json.dumps(value, ensure_ascii=False)
-
-
-def _read_json_lines(path: Path) -> Iterator[tuple[int, Row]]:
-    for line, text in enumerate(_lines(path), start=1):
-        if text.strip():
-            yield line, _row(_parse(text.strip(), path, line), f"{path}:{line}")
-
-
-def _read_json(path: Path) -> Iterator[tuple[int, Row]]:
-    """A list of objects, held in memory whole; or JSON lines under this suffix, told by their `{`."""
-    first = next((line for line in _lines(path) if line.strip()), "")
-    if first.lstrip().startswith("{"):
-        yield from _read_json_lines(path)
-        return
-    values = _parse("".join(_lines(path)), path, 1) if first else []
-    if not isinstance(values, list):
-        mend = "Write a list of objects, or one object a line."
-        raise DataError(f"holds a {type(values).__name__}, not a list", where=str(path), mend=mend)
-    for number, value in enumerate(values, start=1):
-        yield number, _row(value, f"{path}, item {number}")
-
-
-READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-    ".jsonl": _read_json_lines,
-    ".ndjson": _read_json_lines,
-    ".json": _read_json,
-}
-"""Suffix → reader. A reader yields the line (for errors) and the columns of each row."""

@@ -18,6 +18,7 @@ from kasauti.data.conversation import PARTS, check_answer, check_labels_used, co
 from kasauti.data.decisions import Applied, apply_decisions, findings_of, log_path, standing
 from kasauti.data.duplicates import merge, near_groups, normalise
 from kasauti.data.log import record_version
+from kasauti.data.read import ReadLog
 from kasauti.data.stratified import Cluster, take
 from kasauti.data.versions import data_version, fingerprint, hash_test_rows
 
@@ -47,7 +48,8 @@ def load_split(task: Task, *, strict: bool = True, record: str | None = None) ->
     """Load the task's files and divide them with the task's seed; near-duplicates are kept in one part.
 
     Args:
-        task: names the files, the group and the seed.
+        task: names the files, the group and the seed, and says whether bad rows are left out; then a finding counts
+            them.
         strict: refuse rows with faults; False is for the audit, which shows them all.
         record: the command that needs the rows for real work; the version of the data is then recorded with its rows.
 
@@ -65,20 +67,22 @@ def divide(task: Task, *, strict: bool = True, record: str | None = None) -> Div
     part; what was decided is applied to the parts.
     """
     decisions = standing(task.folder)
+    logs = {part: ReadLog(task.data.skip_bad) for part in PARTS}
     # a row at fault may be one that was relabelled or dropped: the rows are judged as they go on
-    train, validation, test = (load_examples(task, part, strict=strict and not decisions) for part in PARTS)
+    checked = strict and not decisions
+    parts = [load_examples(task, part, strict=checked, log=log) for part, log in logs.items()]
+    applied = apply_decisions(task, [row for part in parts for row in part], decisions)
+    if strict and decisions:
+        parts = [_valid(task, rows, applied, log) for rows, log in zip(parts, logs.values(), strict=True)]
+    train, validation, test = parts
     everything = (*train, *validation, *test)
-    applied = apply_decisions(task, everything, decisions)
     if strict:
-        after = applied.of(everything)
-        for row in after if decisions else ():
-            check_answer(task, row.answer or "", f"{row.source}, row {row.row}")
-        check_labels_used(task, after)
+        check_labels_used(task, applied.of(everything))
     near: list[list[str]] = []
     if not (validation and test):
         near = [[train[i].id for i in group] for group in near_groups([content(e) for e in train], NEAR)]
     filed, findings = make_split(task, train, validation, test, task.seed, clusters=near)
-    findings += findings_of(applied)
+    findings = [*(one for part, log in logs.items() for one in log.findings(part)), *findings, *findings_of(applied)]
     try:
         decided = _decided(task, filed, everything, applied) if applied.met else filed
     except DataError as error:
@@ -94,6 +98,20 @@ def divide(task: Task, *, strict: bool = True, record: str | None = None) -> Div
         }
         record_version(task.folder, decided.data_version, given, record)
     return Divided(filed=filed, decided=decided, findings=findings, rows=everything)
+
+
+def _valid(task: Task, rows: Sequence[Example], applied: Applied, log: ReadLog) -> tuple[Example, ...]:
+    """The rows whose answer, as it goes on, is one; the log takes the others."""
+    kept = []
+    for row in rows:
+        try:
+            for after in applied.of([row]):
+                check_answer(task, after.answer or "", f"{row.source}, row {row.row}")
+        except DataError as error:
+            log.fault(row.row, error)
+            continue
+        kept.append(row)
+    return tuple(kept)
 
 
 def _decided(task: Task, filed: Split, everything: Sequence[Example], applied: Applied) -> Split:

@@ -27,7 +27,6 @@ from kasauti.core.files import (
     STATE,
     RunFolder,
     content_hash,
-    file_hash,
     folder_hash,
     read_json,
     storage_errors,
@@ -36,6 +35,7 @@ from kasauti.core.files import (
 from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Approach, Prediction, Task
 from kasauti.data.conversation import read_inputs
+from kasauti.data.read import source_hash
 from kasauti.data.split import load_split
 from kasauti.decide.fitted import NETWORKS, fitted_key
 from kasauti.registry.threshold import choose_threshold, is_accepted
@@ -176,6 +176,8 @@ def answers(
         made = []
         for example, given in zip(chunk, one.approach.predict(chunk), strict=True):
             line: dict[str, Any] = {"row": example.row, "answer": answer_of(one.task, given)}
+            if example.source != path:  # one of several files, each with row numbers of its own
+                line["source"] = example.source
             line["confidence"] = None if given.confidence is None else round(given.confidence, 6)
             if probabilities:
                 table = given.probabilities
@@ -227,7 +229,7 @@ def answer_file(
     """
     check_output(source, out)
     part, mark = _beside(out)
-    key = content_hash([FORMAT, file_hash(source), one.key, probabilities])
+    key = content_hash([FORMAT, source_hash(source), one.key, probabilities])
     fresh = not mark.exists() or read_json(mark).get("key") != key
     if not mark.exists():
         write_json(mark, {"key": key})
