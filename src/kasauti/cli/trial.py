@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kasauti.cli.command import CommandResult, check_model, lock, open_task, state_path
-from kasauti.cli.draw import percent, table
+from kasauti.cli.draw import findings_lines, percent, table
 
 if TYPE_CHECKING:
     from kasauti.core.progress import Progress
@@ -81,7 +81,8 @@ def verdict_lines(task: Task, made: Trial) -> list[str]:
     lines = [f"Ship: {verdict['ship']}.", *(f"- {sentence}" for sentence in verdict["because"])]
     if verdict["needs"]:
         lines += ["What would change it:", *(f"- {sentence}" for sentence in verdict["needs"])]
-    return [*lines, "", *approaches_table(trial), f"Report: {state_path(task, 'trials', made.id, 'report.html')}"]
+    said = [finding for one in trial["approaches"] for finding in one["about"].get("findings", ())]
+    return [*lines, "", *approaches_table(trial), *findings_lines(said), f"Report: {state_path(task, 'trials', made.id, 'report.html')}"]
 
 
 def approaches_table(trial: Mapping[str, Any]) -> list[str]:
