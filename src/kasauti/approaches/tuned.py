@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,6 +51,17 @@ class Tuned:
             self._asker = Asker(loaded, self.bench.frozen, self.bench.task, self.conversation, self.length)
         return self._asker
 
+    def evaluation(self, loaded: Loaded, rows: Sequence[Example]) -> Callable[[Any], dict[str, float]]:
+        """The figures of a checkpoint on validation rows, from the exact probability of every label."""
+        bench = self.bench
+
+        def evaluate(model: Any) -> dict[str, float]:
+            asked = dataclasses.replace(loaded, model=model)
+            asker = Asker(asked, bench.frozen, bench.task, self.conversation, bench.recipe.length)
+            return figures_of(asker.log_probabilities(rows), rows, asker.labels)
+
+        return evaluate
+
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
         from kasauti.train.run import train_adapter
 
@@ -61,9 +72,7 @@ class Tuned:
         seen = choose[:WATCHED]
 
         def evaluate(model: Any) -> dict[str, float]:
-            asked = dataclasses.replace(held[0], model=model)
-            asker = Asker(asked, bench.frozen, bench.task, self.conversation, recipe.length)
-            return figures_of(asker.log_probabilities(seen), seen, labels)
+            return self.evaluation(held[0], seen)(model)
 
         def load() -> Loaded:
             held.append(bench.fresh())

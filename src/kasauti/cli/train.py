@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> CommandResult:
         id = train(bench, split)
     folder = state_path(task, "runs", id)
     summary = read_json(f"{task.folder}/{STATE}/runs/{id}/run.json")
-    return CommandResult({**summary, "folder": folder, "adapter": f"{folder}/adapter"}, _lines(summary, folder))
+    blocked = int(any(one["severity"] == "stop" for one in summary["findings"]))
+    return CommandResult({**summary, "folder": folder, "adapter": f"{folder}/adapter"}, _lines(summary, folder), blocked)
 
 
 def train(bench: Workbench, split: Split) -> str:

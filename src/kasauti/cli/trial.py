@@ -82,7 +82,13 @@ def verdict_lines(task: Task, made: Trial) -> list[str]:
     if verdict["needs"]:
         lines += ["What would change it:", *(f"- {sentence}" for sentence in verdict["needs"])]
     said = [finding for one in trial["approaches"] for finding in one["about"].get("findings", ())]
-    return [*lines, "", *approaches_table(trial), *findings_lines(said), f"Report: {state_path(task, 'trials', made.id, 'report.html')}"]
+    return [
+        *lines,
+        "",
+        *approaches_table(trial),
+        *findings_lines(said),
+        f"Report: {state_path(task, 'trials', made.id, 'report.html')}",
+    ]
 
 
 def approaches_table(trial: Mapping[str, Any]) -> list[str]:

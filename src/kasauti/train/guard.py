@@ -95,6 +95,23 @@ def diverged(losses: Sequence[float], recipe: Recipe) -> Finding | None:
     )
 
 
+def nothing_good(log: Log) -> Finding | None:
+    """No checkpoint is better than no training: the lowest validation loss is far over the first training loss."""
+    held = [e["validation_loss"] for e in log.epochs if math.isfinite(e["validation_loss"])]
+    if not log.losses or (held and min(held) <= 2 * log.losses[0] + 2):
+        return None
+    last = f"{min(held):.2f}" if held else "no number"
+    return Finding(
+        check="divergence",
+        severity=Severity.STOP,
+        what=f"the loss rose from {log.losses[0]:.2f} at step 1 to {last} on the validation rows, at a learning rate of "
+        f"{log.recipe.learning_rate:g}",
+        where="train",
+        why="No epoch left weights that are better than untrained ones.",
+        mend=f"lower train.learning_rate (it is {log.recipe.learning_rate:g}) and run again",
+    )
+
+
 def small_data(log: Log) -> Finding | None:
     """Too few rows for what is trained on them."""
     if log.rows >= FEW:
@@ -289,4 +306,6 @@ def _sampled(steps: int, most: int = 8) -> list[int]:
 
 
 def _told(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {'/'.join(v) if isinstance(v, tuple) else format(v, 'g')}" for name, v in settings.items())
+    return ", ".join(
+        f"{name} {'/'.join(v) if isinstance(v, tuple) else format(v, 'g')}" for name, v in settings.items()
+    )

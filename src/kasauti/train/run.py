@@ -138,7 +138,8 @@ def _train(
 ) -> None:
     from transformers import set_seed
 
-    from kasauti.train.trainer import add_seconds, run_training
+    from kasauti.train.trainer import run_training
+    from kasauti.train.watch import add_seconds
 
     progress("prove", 0, len(train) + len(choose), "supervision of every row")
     rows, proof = proved_rows(task, train, frozen, loaded.tokenizer, recipe)
@@ -183,9 +184,7 @@ def _train(
             "best": trained.best,
             "best_validation_loss": trained.best_validation_loss,
             "steps": trained.steps,
-            "findings": [
-                {**dataclasses.asdict(one), "severity": one.severity.value} for one in trained.findings
-            ],
+            "findings": [{**dataclasses.asdict(one), "severity": one.severity.value} for one in trained.findings],
             "trackers": trained.trackers,
             "ran": {"command": command(), "machine": machine(), "versions": versions(), "device": str(model.device)},
         }

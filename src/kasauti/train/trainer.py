@@ -23,7 +23,7 @@ from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Finding, Supervised
 from kasauti.model import adapters
 from kasauti.train import watch
-from kasauti.train.guard import check_rows, impatient, review
+from kasauti.train.guard import check_rows, impatient, nothing_good, review
 from kasauti.train.recipe import Recipe
 from kasauti.train.rows import Collator, dataset
 from kasauti.train.watch import Evaluate
@@ -90,11 +90,11 @@ def run_training(
             trainer.args.num_train_epochs = round(kept["epoch"])
     trainer.train(resume_from_checkpoint=checkpoint)
     state = trainer.state
-    if state.best_model_checkpoint is None:
-        raise TrainingError(
-            "no checkpoint has a validation loss", where=str(folder), mend="lower train.learning_rate and run again"
-        )
     log = watch.log_of(state.log_history, recipe, parameters, len(train), watcher.stopped)
+    if (lost := nothing_good(log)) is not None or state.best_model_checkpoint is None:
+        said = lost or watcher.stopped
+        what = "no checkpoint has a validation loss" if said is None else said.what
+        raise TrainingError(what, where="train", mend=f"lower train.learning_rate ({recipe.learning_rate:g}), run again")
     name = Path(state.best_model_checkpoint).name
     return Trained(
         curve=list(map(dict, log.epochs)),

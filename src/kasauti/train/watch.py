@@ -30,41 +30,43 @@ SHOWN = ("validation_loss", "validation_accuracy", "validation_macro_f1")
 
 
 class Meter:
-    """Counts the tokens that pass a collator, and the seconds of training steps, evaluations left out."""
+    """Counts the tokens that pass a collator, and where the seconds go: steps, validation loss, saving."""
 
     def __init__(self, collate: Callable[[Any], dict[str, Any]]) -> None:
         self.collate = collate
         self.passed = 0
+        """Tokens, padding included, of training and evaluation."""
         self.tokens = 0
-        """Of training steps, padding included."""
+        """Of training steps."""
         self.seconds = 0.0
-        self.longest_step = 0.0
-        self._mark: tuple[float, int] | None = None
+        """Of training steps."""
+        self.last_step = 0.0
+        self.evaluating = 0.0
+        """Seconds of the last pass for the validation loss."""
+        self.saving = 0.0
+        """Seconds of the last checkpoint."""
+        self._mark = (time.perf_counter(), 0)
 
     def __call__(self, rows: Any) -> dict[str, Any]:
         batch = self.collate(rows)
         self.passed += int(batch["input_ids"].numel())
         return batch
 
-    def begin(self) -> None:
-        """From here on what passes is training; called at its start and after every evaluation."""
-        self._mark = (time.perf_counter(), self.passed)
+    def begin(self) -> float:
+        """From here on it is training again; seconds since the last mark."""
+        before, self._mark = self._mark[0], (time.perf_counter(), self.passed)
+        return self._mark[0] - before
 
     def step(self) -> None:
         """A step has ended."""
-        now = (time.perf_counter(), self.passed)
-        if self._mark is not None:
-            self.seconds += now[0] - self._mark[0]
-            self.tokens += now[1] - self._mark[1]
-        self._mark = now
-
-    def forget(self) -> None:
-        """Drop what was counted so far: a warm-up."""
-        self.tokens, self.seconds = 0, 0.0
+        passed = self._mark[1]
+        self.last_step = self.begin()
+        self.seconds += self.last_step
+        self.tokens += self.passed - passed
 
     @property
     def rate(self) -> float | None:
-        """Tokens a second; None before the first step."""
+        """Tokens a second of training; None before the first step."""
         return self.tokens / self.seconds if self.seconds > 0 and self.tokens else None
 
 
@@ -198,12 +200,14 @@ def watcher(
                 control.should_evaluate = control.should_save = False
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            meter.saving = meter.begin()
             add_seconds(folder, time.monotonic() - self.began)
             self.began = time.monotonic()
 
         def on_evaluate(
             self, args: Any, state: Any, control: Any, model: Any = None, metrics: Any = None, **kwargs: Any
         ) -> None:
+            meter.evaluating = meter.begin()
             loss = float(metrics["eval_loss"])
             if not math.isfinite(loss):
                 self._not_a_number(loss, state)
