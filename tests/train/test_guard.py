@@ -147,11 +147,14 @@ def test_the_usual_learning_rate_is_the_recipes(method, parameters, rate):
     assert recipe_for({"method": method}, parameters, 1).learning_rate == pytest.approx(rate)
 
 
-def test_shuffled_labels_are_said_when_validation_is_no_better_than_the_most_common_label():
+@pytest.mark.parametrize(("tokens", "cause"), [(2, "do not follow from the texts"), (30, "or too little was learnt")])
+def test_shuffled_labels_are_said_when_validation_is_no_better_than_the_most_common_label(tokens, cause):
     epochs = [epoch(n, 2.4 - n / 3, 2.6 + n / 5, 0.14, log_loss=2.6) for n in (1, 2, 3)]
-    said = [one for one in review(changed(epochs=epochs)) if one.check == "labels"]
+    said = [one for one in review(changed(epochs=epochs, answer_tokens=tokens)) if one.check == "labels"]
     assert len(said) == 1
     assert "14.0% at best, no better than always answering the most common label (15.0% of 100 rows)" in said[0].what
+    assert cause in said[0].what
+    assert ("too little" in said[0].what) == (tokens == 30)
 
 
 def test_uneven_labels_that_a_model_knows_by_its_probabilities_are_not_taken_for_shuffled():

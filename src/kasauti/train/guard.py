@@ -35,6 +35,8 @@ class Log:
     """Of the model."""
     rows: int
     """Training rows."""
+    answer_tokens: float = 1.0
+    """Supervised tokens of a row, on average."""
     losses: Sequence[float] = ()
     """Training loss of every step, nats a token."""
     epochs: Sequence[Mapping[str, float]] = ()
@@ -197,36 +199,44 @@ def rate_too_low(log: Log) -> Finding | None:
     )
 
 
-def labels_shuffled(log: Log) -> Finding | None:
+def labels_unlearnt(log: Log) -> Finding | None:
     """No epoch better on validation than the most common label, though the training loss fell.
 
     Asked with both the hard answers (an exact binomial test against the share of the most common label) and the
     probabilities (log loss against the entropy of the label shares), since a good model of very uneven labels may not
-    beat the first.
+    beat the first. Where an answer of the training rows costs clearly less than that entropy, they were learnt by
+    heart, and the labels do not follow from the texts; otherwise it may also be that too little was learnt.
     """
     told = [e for e in log.epochs if {"validation_accuracy", "validation_majority", "validation_rows"} <= set(e)]
-    trained = [e["train_loss"] for e in log.epochs if "train_loss" in e]
     first, last = _ends(log.losses)
-    fell = (len(trained) > 1 and trained[-1] < trained[0]) or (first is not None and last is not None and last < first)
-    if len(told) < 2 or not fell:
+    if len(told) < 2 or first is None or last is None or last >= first:
         return None
     best = max(told, key=lambda e: e["validation_accuracy"])
-    rows, majority = int(best["validation_rows"]), best["validation_majority"]
+    rows, majority, prior = int(best["validation_rows"]), best["validation_majority"], best["validation_prior_loss"]
     if _at_least(round(best["validation_accuracy"] * rows), rows, majority) < CHANCE:
         return None
-    if min(e["validation_log_loss"] for e in told) < 0.98 * best["validation_prior_loss"]:
+    if min(e["validation_log_loss"] for e in told) < 0.98 * prior:
         return None
+    by_heart = last * log.answer_tokens < 0.8 * prior
+    cause = (
+        "the labels do not follow from the texts"
+        if by_heart
+        else "the labels do not follow from the texts, or too little was learnt to tell them apart"
+    )
+    look = "look whether labels and texts are in the same order and the target column is the right one"
     return Finding(
         check="labels",
         severity=Severity.WARN,
         what=f"after {len(log.epochs)} epochs validation accuracy is {best['validation_accuracy']:.1%} at best, no "
         f"better than always answering the most common label ({majority:.1%} of {rows} rows), "
-        "while the training loss fell: the labels do not follow from the texts",
+        f"while the training loss fell from {first:.3f} to {last:.3f}: {cause}",
         where="data",
         count=rows,
         evidence=[f"epoch {e['epoch']:g}: accuracy {e['validation_accuracy']:.1%}" for e in told],
-        why="What was learnt are the training rows by heart; nothing carries over to others.",
-        mend="look whether labels and texts are in the same order and the target column is the right one",
+        why="What was learnt are the training rows by heart; nothing carries over to others."
+        if by_heart
+        else "An answer of this model says no more than how common each label is.",
+        mend=look if by_heart else f"{look}; then raise train.epochs",
     )
 
 
@@ -250,7 +260,7 @@ CHECKS: tuple[Callable[[Log], Finding | None], ...] = (
     overfitting,
     rate_too_high,
     rate_too_low,
-    labels_shuffled,
+    labels_unlearnt,
     full_fine_tuning,
 )
 

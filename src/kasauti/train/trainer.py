@@ -23,9 +23,9 @@ from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Finding, Supervised
 from kasauti.model import adapters
 from kasauti.train import watch
-from kasauti.train.guard import check_rows, impatient, nothing_good, review
+from kasauti.train.guard import Log, check_rows, impatient, nothing_good, review
 from kasauti.train.recipe import Recipe
-from kasauti.train.rows import Collator, dataset
+from kasauti.train.rows import IGNORED, Collator, dataset
 from kasauti.train.watch import Evaluate
 
 
@@ -74,12 +74,17 @@ def run_training(
     """
     if (whole := check_rows(train)) is not None:
         raise SupervisionError(whole.what, where=whole.where, mend=whole.mend)
-    parameters = adapters.count(model)[1]
+    begun = Log(
+        recipe=recipe,
+        parameters=adapters.count(model)[1],
+        rows=len(train),
+        answer_tokens=sum(len(r.labels) - r.labels.count(IGNORED) for r in train) / max(1, len(train)),
+    )
     trackers, tracking = _trackers(recipe, folder)
     limit = None if progress is silent else watch.machine_limit(model, recipe)
     trainer, meter = _trainer(model, train, validation, recipe, folder, tokenizer, end_ids, tracking)
     watcher = watch.watcher(
-        recipe, folder, meter, parameters=parameters, rows=len(train), evaluate=evaluate, progress=progress, limit=limit
+        recipe, folder, meter, begun=begun, evaluate=evaluate, progress=progress, limit=limit
     )
     watcher.trainer = trainer
     trainer.add_callback(watcher)
@@ -90,7 +95,7 @@ def run_training(
             trainer.args.num_train_epochs = round(kept["epoch"])
     trainer.train(resume_from_checkpoint=checkpoint)
     state = trainer.state
-    log = watch.log_of(state.log_history, recipe, parameters, len(train), watcher.stopped)
+    log = watch.log_of(state.log_history, begun, watcher.stopped)
     if (lost := nothing_good(log)) is not None or state.best_model_checkpoint is None:
         said = lost or watcher.stopped
         what = "no checkpoint has a validation loss" if said is None else said.what

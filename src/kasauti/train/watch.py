@@ -6,6 +6,7 @@ the end. It does not know TRL, and draws nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -146,12 +147,10 @@ def add_seconds(folder: Path, seconds: float) -> float:
     return spent + seconds
 
 
-def log_of(history: Sequence[Mapping[str, Any]], recipe: Recipe, parameters: int, rows: int, stopped: Any) -> Log:
-    """What the guards read, from the trainer's log."""
+def log_of(history: Sequence[Mapping[str, Any]], begun: Log, stopped: Finding | None = None) -> Log:
+    """What the guards read: the log of a run that has begun, with what the trainer wrote since."""
     losses = [float(e["loss"]) for e in history if "loss" in e]
-    return Log(
-        recipe=recipe, parameters=parameters, rows=rows, losses=losses, epochs=curve_of(history), stopped=stopped
-    )
+    return dataclasses.replace(begun, losses=losses, epochs=curve_of(history), stopped=stopped)
 
 
 def watcher(
@@ -159,8 +158,7 @@ def watcher(
     folder: Path,
     meter: Meter,
     *,
-    parameters: int,
-    rows: int,
+    begun: Log,
     evaluate: Evaluate | None,
     progress: Progress,
     limit: Limit | None,
@@ -224,7 +222,7 @@ def watcher(
             epochs = curve_of(state.log_history)
             if impatient(epochs, recipe.patience):
                 control.should_training_stop = True
-            said = review(log_of(state.log_history, recipe, parameters, rows, None))
+            said = review(log_of(state.log_history, begun))
             warned = [one.what for one in said if one.check == "overfitting"]
             if warned:
                 progress("train", state.global_step, state.max_steps, warned[0])
