@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import random
 from pathlib import Path
@@ -120,11 +121,10 @@ def test_100_rows_are_said_to_be_few(tmp_path):
     assert "100 training rows are few" in said(trained)["small data"]
 
 
-def test_a_learning_rate_of_1_is_stopped_or_said(tmp_path):
-    with pytest.raises(TrainingError, match="at a learning rate of 1") as caught:
-        run(tmp_path, learning_rate=1.0, epochs=2)
-    assert "lower train.learning_rate" in caught.value.mend
-    assert "\n" not in str(caught.value)
+def test_a_learning_rate_of_1_is_said_to_be_too_high(tmp_path):
+    found = said(run(tmp_path, learning_rate=1.0, epochs=2))
+    assert found.keys() == {"learning rate"}
+    assert "the learning rate is too high: at 1 (333 times the recipe's) " in found["learning rate"]
 
 
 def test_a_learning_rate_that_moves_nothing_is_said(tmp_path):
@@ -189,7 +189,7 @@ def test_tensorboard_is_written_where_it_is_installed_and_its_absence_is_told(tm
     there = run(tmp_path / "a", rows=examples(32), epochs=1, trackers=("tensorboard",))
     assert there.trackers == {"tensorboard": "tensorboard/"}
     assert list((tmp_path / "a" / "tensorboard").glob("events.*"))
-    found = watch.__builtins__ and __import__("importlib.util").util.find_spec
+    found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name in MISSING else found(name, *a))
     absent = run(tmp_path / "b", rows=examples(32), epochs=1, trackers=("tensorboard",))
     assert absent.trackers["tensorboard"].startswith("not installed")

@@ -149,8 +149,8 @@ def overfitting(log: Log) -> Finding | None:
     gap = train is not None and held[-1] > 2 * train
     if not turned or not gap or train is None:
         return None
-    metric, before = last.get("validation_accuracy"), log.epochs[best].get("validation_accuracy")
-    if metric is not None and before is not None and metric > before:
+    metrics = [e.get("validation_accuracy", 0.0) for e in log.epochs]
+    if metrics[-1] > max(metrics[:-1]):
         return None  # surer than it should be, and right more often: calibration mends that
     return Finding(
         check="overfitting",
@@ -165,19 +165,25 @@ def overfitting(log: Log) -> Finding | None:
 
 
 def rate_too_high(log: Log) -> Finding | None:
-    """Training loss that ends over where it began, or no better with a rate far over the usual one."""
+    """Training loss that ends over where it began; or nothing learnt, at ten times the usual rate or more."""
     first, last = _ends(log.losses)
-    if last is None or first is None or last <= 1.2 * first + 0.1:
+    if last is None or first is None:
         return None
+    rate, usual = log.recipe.learning_rate, usual_rate(log.recipe.method, log.parameters)
+    rose = last > 1.2 * first + 0.1
+    if not rose and not (rate >= 10 * usual and _at_chance(log) is not None):
+        return None
+    shown = f"the training loss rose from {first:.3f} to {last:.3f}" if rose else (
+        f"the training loss stays at {last:.3f} and validation accuracy at that of the most common label"
+    )
     return Finding(
         check="learning rate",
         severity=Severity.WARN,
-        what=f"the learning rate is too high: at {log.recipe.learning_rate:g} the training loss rose "
-        f"from {first:.3f} to {last:.3f}",
+        what=f"the learning rate is too high: at {rate:g} ({rate / usual:,.0f} times the recipe's) {shown}",
         where="train.learning_rate",
         evidence=[f"step {at}: {log.losses[at - 1]:.4g}" for at in _sampled(len(log.losses))],
         why="Steps that are too long overshoot, and undo what the model knew.",
-        mend=f"set train.learning_rate to {usual_rate(log.recipe.method, log.parameters):g}, the recipe's default",
+        mend=f"set train.learning_rate to {usual:g}, the recipe's default",
     )
 
 
@@ -202,21 +208,14 @@ def rate_too_low(log: Log) -> Finding | None:
 def labels_unlearnt(log: Log) -> Finding | None:
     """No epoch better on validation than the most common label, though the training loss fell.
 
-    Asked with both the hard answers (an exact binomial test against the share of the most common label) and the
-    probabilities (log loss against the entropy of the label shares), since a good model of very uneven labels may not
-    beat the first. Where an answer of the training rows costs clearly less than that entropy, they were learnt by
+    Where an answer of the training rows costs clearly less than that entropy, they were learnt by
     heart, and the labels do not follow from the texts; otherwise it may also be that too little was learnt.
     """
-    told = [e for e in log.epochs if {"validation_accuracy", "validation_majority", "validation_rows"} <= set(e)]
     first, last = _ends(log.losses)
-    if len(told) < 2 or first is None or last is None or last >= first:
+    best = _at_chance(log)
+    if best is None or first is None or last is None or last >= first or rate_too_high(log) is not None:
         return None
-    best = max(told, key=lambda e: e["validation_accuracy"])
     rows, majority, prior = int(best["validation_rows"]), best["validation_majority"], best["validation_prior_loss"]
-    if _at_least(round(best["validation_accuracy"] * rows), rows, majority) < CHANCE:
-        return None
-    if min(e["validation_log_loss"] for e in told) < 0.98 * prior:
-        return None
     by_heart = last * log.answer_tokens < 0.8 * prior
     cause = (
         "the labels do not follow from the texts"
@@ -232,7 +231,7 @@ def labels_unlearnt(log: Log) -> Finding | None:
         f"while the training loss fell from {first:.3f} to {last:.3f}: {cause}",
         where="data",
         count=rows,
-        evidence=[f"epoch {e['epoch']:g}: accuracy {e['validation_accuracy']:.1%}" for e in told],
+        evidence=[f"epoch {e['epoch']:g}: accuracy {e['validation_accuracy']:.1%}" for e in log.epochs],
         why="What was learnt are the training rows by heart; nothing carries over to others."
         if by_heart
         else "An answer of this model says no more than how common each label is.",
@@ -292,6 +291,24 @@ def choice(loss: float, metric: float | None) -> float:
     if not math.isfinite(loss):
         return -math.inf
     return -loss if metric is None else metric - 1e-6 * loss / (1 + loss)
+
+
+def _at_chance(log: Log) -> Mapping[str, float] | None:
+    """The best epoch, where after two or more none tells labels apart on the validation rows.
+
+    Asked with both the hard answers (an exact binomial test against the share of the most common label) and the
+    probabilities (log loss against the entropy of the label shares), since a good model of very uneven labels may not
+    beat the first.
+    """
+    told = [e for e in log.epochs if {"validation_accuracy", "validation_majority", "validation_rows"} <= set(e)]
+    if len(told) < 2:
+        return None
+    best = max(told, key=lambda e: e["validation_accuracy"])
+    rows = int(best["validation_rows"])
+    if _at_least(round(best["validation_accuracy"] * rows), rows, best["validation_majority"]) < CHANCE:
+        return None
+    known = min(e["validation_log_loss"] for e in told) < 0.98 * best["validation_prior_loss"]
+    return None if known else best
 
 
 def _ends(losses: Sequence[float]) -> tuple[float | None, float | None]:
