@@ -129,14 +129,18 @@ def test_what_ended_a_run_comes_first():
 def test_a_learning_rate_that_is_too_high_is_said_with_the_losses():
     log = changed(losses=[2.0] * 10 + [3.5] * 20, recipe=Recipe(learning_rate=0.01))
     (said,) = review(log)
-    assert said.what.startswith("the learning rate is too high: at 0.01 (50 times the recipe's) the training loss rose from 2.000")
+    assert said.what.startswith(
+        "the learning rate is too high: at 0.01 (50 times the recipe's) the training loss rose from 2.000"
+    )
     assert "0.0002" in said.mend
 
 
 def test_a_learning_rate_that_is_too_low_is_said_with_the_losses():
     log = changed(losses=[2.0 - at / 1000 for at in range(60)], recipe=Recipe(learning_rate=1e-6))
     (said,) = review(log)
-    assert said.what.startswith("the learning rate is too low: at 1e-06 the training loss only went from 1.998 to 1.943")
+    assert said.what.startswith(
+        "the learning rate is too low: at 1e-06 the training loss only went from 1.998 to 1.943"
+    )
 
 
 @pytest.mark.parametrize(("method", "parameters", "rate"), [

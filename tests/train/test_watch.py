@@ -220,7 +220,9 @@ def test_the_meter_counts_what_the_network_sees_in_steps_alone():
 ])  # fmt: skip
 def test_the_limit_counts_the_passes_over_the_inner_weights(settings, passes):
     model = fresh_network("llama")
-    inner = sum(p.numel() for n, p in model.named_parameters() if p.dim() > 1 and "embed" not in n and "lm_head" not in n)
+    inner = sum(
+        p.numel() for n, p in model.named_parameters() if p.dim() > 1 and "embed" not in n and "lm_head" not in n
+    )
     limit = watch.machine_limit(model, Recipe(**settings), seconds=0.01)
     assert limit.flops_per_token == passes * inner
     assert limit.flops_per_second > 0

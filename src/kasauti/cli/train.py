@@ -37,7 +37,9 @@ def run(args: argparse.Namespace) -> CommandResult:
     folder = state_path(task, "runs", id)
     summary = read_json(f"{task.folder}/{STATE}/runs/{id}/run.json")
     blocked = int(any(one["severity"] == "stop" for one in summary["findings"]))
-    return CommandResult({**summary, "folder": folder, "adapter": f"{folder}/adapter"}, _lines(summary, folder), blocked)
+    return CommandResult(
+        {**summary, "folder": folder, "adapter": f"{folder}/adapter"}, _lines(summary, folder), blocked
+    )
 
 
 def train(bench: Workbench, split: Split) -> str:

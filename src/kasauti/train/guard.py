@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from kasauti.core.types import Finding, Severity, Supervised
@@ -79,8 +80,8 @@ def diverged(losses: Sequence[float], recipe: Recipe) -> Finding | None:
     if math.isfinite(last):
         if len(losses) < 2 * WINDOW:
             return None
-        before = losses[:-WINDOW]
-        level = min(statistics.fmean(before[at : at + WINDOW]) for at in range(len(before) - WINDOW + 1))
+        sums = list(accumulate(losses[:-WINDOW], initial=0.0))
+        level = min(late - early for early, late in zip(sums, sums[WINDOW:], strict=False)) / WINDOW
         if min(losses[-WINDOW:]) <= 2 * level + 1:
             return None
         what = f"the training loss rose from {level:.2f} to {statistics.fmean(losses[-WINDOW:]):.2f}"
@@ -106,8 +107,8 @@ def nothing_good(log: Log) -> Finding | None:
     return Finding(
         check="divergence",
         severity=Severity.STOP,
-        what=f"the loss rose from {log.losses[0]:.2f} at step 1 to {last} on the validation rows, at a learning rate of "
-        f"{log.recipe.learning_rate:g}",
+        what=f"the loss rose from {log.losses[0]:.2f} at step 1 to {last} on the validation rows, at a learning "
+        f"rate of {log.recipe.learning_rate:g}",
         where="train",
         why="No epoch left weights that are better than untrained ones.",
         mend=f"lower train.learning_rate (it is {log.recipe.learning_rate:g}) and run again",
@@ -123,7 +124,7 @@ def small_data(log: Log) -> Finding | None:
     if not kept:
         done = f"the recipe was made careful: {_told(FEW_ROWS)}"
     elif log.parameters < SMALL_MODEL:
-        done = "the model is small and keeps its own recipe, which the careful one was measured to be worse than"
+        done = f"a model under {SMALL_MODEL:,} parameters keeps its own recipe"
     else:
         done = f"the task file keeps {_told(kept)}"
     memorises = "; under 200 it is the rows that are learnt, not the task" if log.rows < MEMORISED else ""
@@ -144,7 +145,7 @@ def overfitting(log: Log) -> Finding | None:
     if len(held) < 2:
         return None
     best = min(range(len(held)), key=held.__getitem__)
-    last, train = log.epochs[-1], log.epochs[-1].get("train_loss")
+    train = log.epochs[-1].get("train_loss")
     turned = best < len(held) - 1 and held[-1] > 1.05 * held[best] + 0.01
     gap = train is not None and held[-1] > 2 * train
     if not turned or not gap or train is None:
@@ -173,8 +174,10 @@ def rate_too_high(log: Log) -> Finding | None:
     rose = last > 1.2 * first + 0.1
     if not rose and not (rate >= 10 * usual and _at_chance(log) is not None):
         return None
-    shown = f"the training loss rose from {first:.3f} to {last:.3f}" if rose else (
-        f"the training loss stays at {last:.3f} and validation accuracy at that of the most common label"
+    shown = (
+        f"the training loss rose from {first:.3f} to {last:.3f}"
+        if rose
+        else (f"the training loss stays at {last:.3f} and validation accuracy at that of the most common label")
     )
     return Finding(
         check="learning rate",
@@ -249,7 +252,7 @@ def full_fine_tuning(log: Log) -> Finding | None:
         what="every weight is trained: LoRA reaches about 95% of this quality at about 10% of its cost, and forgets "
         "less of what the model could do",
         where="train.method",
-        why="Full fine-tuning needs about eight times the memory, and every version is a whole model to keep and serve.",
+        why="It needs several times the memory, and every version is a whole model to keep and serve.",
         mend="set train.method to lora and compare; keep full only where that is measurably worse",
     )
 

@@ -1,4 +1,4 @@
-"""How much memory training takes, from the shape of a network alone, and what would make it less.
+"""How much memory training takes, from the shape of a network alone, and what would lower it.
 
 Walks in: a network without weights, a recipe, the longest row. Walks out: a `Memory` in bytes, and the changes of the
 recipe under which it fits. It knows no data, and loads nothing.

@@ -83,9 +83,7 @@ def run_training(
     trackers, tracking = _trackers(recipe, folder)
     limit = None if progress is silent else watch.machine_limit(model, recipe)
     trainer, meter = _trainer(model, train, validation, recipe, folder, tokenizer, end_ids, tracking)
-    watcher = watch.watcher(
-        recipe, folder, meter, begun=begun, evaluate=evaluate, progress=progress, limit=limit
-    )
+    watcher = watch.Watcher(folder, meter, begun, evaluate, progress, limit)
     watcher.trainer = trainer
     trainer.add_callback(watcher)
     checkpoint = _newest_whole(folder)
@@ -99,7 +97,8 @@ def run_training(
     if (lost := nothing_good(log)) is not None or state.best_model_checkpoint is None:
         said = lost or watcher.stopped
         what = "no checkpoint has a validation loss" if said is None else said.what
-        raise TrainingError(what, where="train", mend=f"lower train.learning_rate ({recipe.learning_rate:g}), run again")
+        mend = f"lower train.learning_rate (it is {recipe.learning_rate:g}) and run again"
+        raise TrainingError(what, where="train", mend=mend)
     name = Path(state.best_model_checkpoint).name
     return Trained(
         curve=list(map(dict, log.epochs)),

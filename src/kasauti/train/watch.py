@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
 from kasauti.core.errors import TrainingError
 from kasauti.core.files import read_json, write_json
 from kasauti.core.progress import Progress
@@ -153,106 +155,109 @@ def log_of(history: Sequence[Mapping[str, Any]], begun: Log, stopped: Finding | 
     return dataclasses.replace(begun, losses=losses, epochs=curve_of(history), stopped=stopped)
 
 
-def watcher(
-    recipe: Recipe,
-    folder: Path,
-    meter: Meter,
-    *,
-    begun: Log,
-    evaluate: Evaluate | None,
-    progress: Progress,
-    limit: Limit | None,
-) -> Any:
-    """The callback of the loop; `stopped` is the finding that ended the run early, `trainer` is set by who owns it."""
-    from transformers import TrainerCallback
+class Watcher(TrainerCallback):  # type: ignore[misc]
+    """The callback of the loop.
 
-    class Watcher(TrainerCallback):  # type: ignore[misc]
-        trainer: Any = None
-        stopped: Finding | None = None
-        began = time.monotonic()
+    Args:
+        begun: the log of the run, nothing in it yet.
+        evaluate: figures of an epoch.
+        limit: of this machine; None tells no share of it.
+    """
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            meter.begin()
+    trainer: Any
+    """Set by who owns it, to log the figures of an epoch."""
+    stopped: Finding | None = None
+    """What ended the run early."""
 
-        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-            if state.global_step == 0:
-                _check_gradient(model)
+    def __init__(
+        self, folder: Path, meter: Meter, begun: Log, evaluate: Evaluate | None, progress: Progress, limit: Limit | None
+    ) -> None:
+        self.folder, self.meter, self.begun, self.evaluate = folder, meter, begun, evaluate
+        self.progress, self.limit, self.recipe = progress, limit, begun.recipe
+        self.began = time.monotonic()
+        self.newest: dict[str, float] = {}
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            meter.step()
-            progress("train", state.global_step, state.max_steps, self._figures(state.log_history))
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.newest = next(reversed(curve_of(state.log_history)), {})
+        self.meter.begin()
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            if "loss" in (logs or {}) and self.stopped is None:
-                losses = [float(e["loss"]) for e in state.log_history if "loss" in e]
-                self.stopped = diverged(losses, recipe)
-                if self.stopped is not None and state.best_model_checkpoint is None:
-                    raise TrainingError(self.stopped.what, where="train", mend=self.stopped.mend)
-            if self.stopped is not None:
-                control.should_training_stop = True
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.global_step == 0:
+            _check_gradient(model)
 
-        def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            # The running sum of the loss goes into the log before the checkpoint, which would not keep it.
-            control.should_log = True
-            if self.stopped is not None:  # what diverged is neither judged nor kept
-                control.should_evaluate = control.should_save = False
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.meter.step()
+        self.progress("train", state.global_step, state.max_steps, self._figures(state.log_history))
 
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            meter.saving = meter.begin()
-            add_seconds(folder, time.monotonic() - self.began)
-            self.began = time.monotonic()
-
-        def on_evaluate(
-            self, args: Any, state: Any, control: Any, model: Any = None, metrics: Any = None, **kwargs: Any
-        ) -> None:
-            meter.evaluating = meter.begin()
-            loss = float(metrics["eval_loss"])
-            if not math.isfinite(loss):
-                self._not_a_number(loss, state)
-                control.should_training_stop = True
-            figures: dict[str, float] = {}
-            if evaluate is not None:
-                was_training = model.training
-                model.eval()
-                figures = evaluate(model)
-                model.train(was_training)
-                self.trainer.log(figures)
-            # The loop reads the choice from this very mapping, after this call.
-            metrics[CHOICE] = choice(loss, figures.get("validation_accuracy"))
-            epochs = curve_of(state.log_history)
-            if impatient(epochs, recipe.patience):
-                control.should_training_stop = True
-            said = review(log_of(state.log_history, begun))
-            warned = [one.what for one in said if one.check == "overfitting"]
-            if warned:
-                progress("train", state.global_step, state.max_steps, warned[0])
-            meter.begin()
-
-        def _not_a_number(self, loss: float, state: Any) -> None:
-            """The validation loss too: a short run ends before its training loss shows it."""
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if "loss" in (logs or {}) and self.stopped is None:
             losses = [float(e["loss"]) for e in state.log_history if "loss" in e]
-            self.stopped = diverged([*losses, loss], recipe)
-            if state.best_model_checkpoint is None:
-                raise TrainingError(
-                    f"the validation loss is {loss} at step {state.global_step}",
-                    where="train",
-                    mend=f"lower train.learning_rate (it is {recipe.learning_rate:g}) and run again",
-                )
+            self.stopped = diverged(losses, self.recipe)
+            if self.stopped is not None and state.best_model_checkpoint is None:
+                raise TrainingError(self.stopped.what, where="train", mend=self.stopped.mend)
+        if self.stopped is not None:
+            control.should_training_stop = True
 
-        def _figures(self, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-            told: dict[str, float] = {}
-            loss = next((e["loss"] for e in reversed(history) if "loss" in e), None)
-            if loss is not None:
-                told["loss"] = float(loss)
-            epochs = curve_of(history)
-            told |= {name: epochs[-1][name] for name in SHOWN if epochs and name in epochs[-1]}
-            if meter.rate is not None:
-                told["tokens_per_second"] = meter.rate
-                if limit is not None:
-                    told["share_of_limit"] = limit.share(meter.rate)
-            return told
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # The running sum of the loss goes into the log before the checkpoint, which would not keep it.
+        control.should_log = True
+        if self.stopped is not None:  # what diverged is neither judged nor kept
+            control.should_evaluate = control.should_save = False
 
-    return Watcher()
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.meter.saving = self.meter.begin()
+        add_seconds(self.folder, time.monotonic() - self.began)
+        self.began = time.monotonic()
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, model: Any = None, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        self.meter.evaluating = self.meter.begin()
+        loss = float(metrics["eval_loss"])
+        if not math.isfinite(loss):
+            self._not_a_number(loss, state)
+            control.should_training_stop = True
+        figures: dict[str, float] = {}
+        if self.evaluate is not None:
+            was_training = model.training
+            model.eval()
+            figures = self.evaluate(model)
+            model.train(was_training)
+            self.trainer.log(figures)
+        # The loop reads the choice from this very mapping, after this call.
+        metrics[CHOICE] = choice(loss, figures.get("validation_accuracy"))
+        epochs = curve_of(state.log_history)
+        self.newest = epochs[-1]
+        if impatient(epochs, self.recipe.patience):
+            control.should_training_stop = True
+        said = review(log_of(state.log_history, self.begun))
+        warned = [one.what for one in said if one.check == "overfitting"]
+        if warned:
+            self.progress("train", state.global_step, state.max_steps, warned[0])
+        self.meter.begin()
+
+    def _not_a_number(self, loss: float, state: Any) -> None:
+        """The validation loss too: a short run ends before its training loss shows it."""
+        losses = [float(e["loss"]) for e in state.log_history if "loss" in e]
+        self.stopped = diverged([*losses, loss], self.recipe)
+        if state.best_model_checkpoint is None:
+            raise TrainingError(
+                f"the validation loss is {loss} at step {state.global_step}",
+                where="train",
+                mend=f"lower train.learning_rate (it is {self.recipe.learning_rate:g}) and run again",
+            )
+
+    def _figures(self, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        told: dict[str, float] = {}
+        loss = next((e["loss"] for e in reversed(history) if "loss" in e), None)
+        if loss is not None:
+            told["loss"] = float(loss)
+        told |= {name: self.newest[name] for name in SHOWN if name in self.newest}
+        if self.meter.rate is not None:
+            told["tokens_per_second"] = self.meter.rate
+            if self.limit is not None:
+                told["share_of_limit"] = self.limit.share(self.meter.rate)
+        return told
 
 
 def _check_gradient(model: Any) -> None:
