@@ -212,3 +212,22 @@ def test_a_row_that_would_be_taught_wrongly_stops_the_run_before_a_step(copy, tm
     with pytest.raises(SupervisionError, match="row 1") as caught:
         proved_rows(given["task"], given["train"], given["frozen"], Workbench(given["task"]).tokenizer, given["recipe"])
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_in_4_bit_is_judged_each_epoch_and_its_adapter_answers_on_the_same_weights(copy):
+    pytest.importorskip("bitsandbytes")
+    from kasauti.approaches.tuned import Tuned
+    from kasauti.model import quantise
+
+    folder = copy("{method: qlora, epochs: 2, batch: 16, r: 4, learning_rate: 0.01}")
+    task = load_task(folder)
+    split, _ = load_split(task)
+    bench = Workbench(task)
+    tuned = Tuned(bench).fit(split.train, split.validation_choose, split.validation_calibrate)
+    summary = json.loads((only(folder) / "run.json").read_text("utf-8"))
+    assert len(summary["curve"]) == 2
+    judged = {"validation_accuracy", "validation_macro_f1", "validation_log_loss", "validation_ece"}
+    assert all(judged <= set(epoch) for epoch in summary["curve"])
+    assert quantise.layers(bench.loaded(tuned.adapter).model)
+    again = tuned.evaluation(bench.loaded(tuned.adapter), split.validation_choose)(bench.loaded(tuned.adapter).model)
+    assert again["validation_log_loss"] == pytest.approx(summary["best"]["validation_log_loss"], rel=0.02)
