@@ -22,6 +22,7 @@ from kasauti.core.files import write_json
 
 BENCHMARKS = {
     "duplicates": "the exact near-duplicate join against comparing every pair",
+    "plan": "what `kasauti plan` predicts against what `kasauti train` takes",
 }
 """Module beside this one → what it measures."""
 

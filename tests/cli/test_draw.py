@@ -33,6 +33,28 @@ def test_elsewhere_a_stage_is_told_at_most_every_ten_seconds_and_at_its_end(draw
     ]
 
 
+def test_figures_are_told_in_words_and_in_their_order(drawn):
+    draw, stream, _ = drawn
+    draw("train", 9, 9, {"tokens_per_second": 5230.4, "loss": 0.41234, "validation_accuracy": 0.8125, "other": 1.0})
+    assert stream.getvalue() == "kasauti: train 9/9 (100%)  loss 0.412, accuracy 81.2%, tokens/s 5,230\n"
+
+
+def test_on_a_terminal_the_newest_figures_stand_under_the_bar():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with Draw(stream) as draw:
+        draw("train", 1, 9, {"loss": 2.5, "share_of_limit": 0.34})
+        draw("train", 2, 9, {"loss": 1.25, "share_of_limit": 0.35})
+    shown = stream.getvalue()
+    assert "2/9" in shown
+    assert "1.250" in shown
+    assert "of this machine's limit" in shown
+    assert "35%" in shown
+
+
 def test_two_stages_do_not_silence_each_other(drawn):
     draw, stream, clock = drawn
     draw("a", 0, 9)

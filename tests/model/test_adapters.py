@@ -67,3 +67,12 @@ def test_a_folder_without_this_models_adapter_is_refused_in_one_line(tmp_path, s
         load_adapter(fresh_network("llama"), str(tmp_path))
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("llama", {"q_proj", "v_proj"}), ("phi3", {"qkv_proj"})])
+def test_query_and_value_are_found_by_whatever_name_they_have(name, wanted):
+    from kasauti.model.adapters import QUERY_VALUE
+
+    adapted = attach(fresh_network(name), LoraSettings(r=2, targets=QUERY_VALUE), 0)
+    found = {n.split(".lora_A")[0].rpartition(".")[2] for n, _ in adapted.named_parameters() if "lora_A" in n}
+    assert found == wanted

@@ -28,7 +28,7 @@ WRONG_TYPES = {
 }
 WRONG_VALUES = [
     ("method", "lorra", "lora"),
-    ("method", "qlora", "lora"),
+    ("method", "qlorax", "qlora"),
     ("schedule", "cosin", "cosine"),
     ("trackers", ["wandbb"], "wandb"),
     ("trackers", "tensorbord", "tensorboard"),

@@ -73,7 +73,8 @@ def assert_same(folder: Path, wanted: Path) -> None:
     assert (found / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
     summary, wanted_summary = (json.loads((run / "run.json").read_text("utf-8")) for run in (found, other))
     assert summary.pop("seconds") > 0
-    assert summary == {name: value for name, value in wanted_summary.items() if name != "seconds"}
+    assert set(summary.pop("ran")) == {"command", "machine", "versions", "device"}
+    assert summary == {name: value for name, value in wanted_summary.items() if name not in ("seconds", "ran")}
     assert {p.name for p in found.glob("[!.]*")} == {p.name for p in other.iterdir()}
 
 
@@ -158,7 +159,8 @@ def test_a_finished_run_is_found_and_not_trained_again(uninterrupted):
 
 def test_a_finished_run_holds_its_adapter_tokenizer_template_and_summary_and_no_checkpoints(uninterrupted):
     folder = only(uninterrupted[0])
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter", "recipe.json", "run.json", "seconds.json"]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["adapter", "recipe.json", "run.json", "seconds.json", "tensorboard"]
     assert (
         FrozenTemplate.load(folder / "adapter").sha256
         == json.loads((folder / "run.json").read_text())["template_sha256"]
@@ -210,3 +212,22 @@ def test_a_row_that_would_be_taught_wrongly_stops_the_run_before_a_step(copy, tm
     with pytest.raises(SupervisionError, match="row 1") as caught:
         proved_rows(given["task"], given["train"], given["frozen"], Workbench(given["task"]).tokenizer, given["recipe"])
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_in_4_bit_is_judged_each_epoch_and_its_adapter_answers_on_the_same_weights(copy):
+    pytest.importorskip("bitsandbytes")
+    from kasauti.approaches.tuned import Tuned
+    from kasauti.model import quantise
+
+    folder = copy("{method: qlora, epochs: 2, batch: 16, r: 4, learning_rate: 0.01}")
+    task = load_task(folder)
+    split, _ = load_split(task)
+    bench = Workbench(task)
+    tuned = Tuned(bench).fit(split.train, split.validation_choose, split.validation_calibrate)
+    summary = json.loads((only(folder) / "run.json").read_text("utf-8"))
+    assert len(summary["curve"]) == 2
+    judged = {"validation_accuracy", "validation_macro_f1", "validation_log_loss", "validation_ece"}
+    assert all(judged <= set(epoch) for epoch in summary["curve"])
+    assert quantise.layers(bench.loaded(tuned.adapter).model)
+    again = tuned.evaluation(bench.loaded(tuned.adapter), split.validation_choose)(bench.loaded(tuned.adapter).model)
+    assert again["validation_log_loss"] == pytest.approx(summary["best"]["validation_log_loss"], rel=0.02)

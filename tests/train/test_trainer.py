@@ -27,6 +27,7 @@ STILL = Recipe(
     gradient_checkpointing=False,
     max_grad_norm=1e9,
     warmup=0.0,
+    patience=0,
 )
 """Moves nothing: what is logged at the tenth step is the loss and gradient of the first."""
 
@@ -100,14 +101,13 @@ def test_a_learnable_task_is_learnt_and_the_best_weights_are_left_in_the_model(t
     assert losses[-1] < 0.5 * losses[0]
     assert last["validation_loss"] < first["validation_loss"]
     assert last["validation_accuracy"] >= 0.8 > first["validation_accuracy"]
-    assert trained.best_validation_loss == min(e["validation_loss"] for e in trained.curve)
+    assert trained.best == max(trained.curve, key=lambda e: (e["validation_accuracy"], -e["validation_loss"]))
     model.eval()
     assert mean_loss(model, held_out).item() == pytest.approx(trained.best_validation_loss, rel=1e-4)
 
 
-@pytest.mark.parametrize(("epochs", "rate"), [(12, 1e6), (2, 1e25)])
+@pytest.mark.parametrize(("epochs", "rate"), [(12, 1e25), (2, 1e25)])
 def test_a_loss_that_is_no_number_stops_the_run_with_what_to_lower(tmp_path, epochs, rate):
-    """In a run of four steps, too, which ends before its tenth, where the first line of the log would be."""
     recipe = Recipe(
         epochs=epochs, batch=4, micro_batch=4, learning_rate=rate, gradient_checkpointing=False, max_grad_norm=0.0
     )
@@ -117,6 +117,20 @@ def test_a_loss_that_is_no_number_stops_the_run_with_what_to_lower(tmp_path, epo
     assert "\n" not in str(caught.value)
     assert f"{rate:g}" in str(caught.value)
     assert caught.value.exit_code == 1
+
+
+def test_a_run_that_diverges_after_a_good_epoch_keeps_that_epoch_and_says_so(tmp_path):
+    recipe = Recipe(
+        epochs=12, batch=4, micro_batch=4, learning_rate=1e6, gradient_checkpointing=False, max_grad_norm=0.0
+    )
+    model = fresh_network("llama").requires_grad_(True)
+    trained = tuned(model, recipe, tmp_path)
+    (said,) = [one for one in trained.findings if one.check == "divergence"]
+    assert said.severity == "stop"
+    assert "nan by step 4" in said.what
+    assert "1e+06" in said.mend
+    assert [e["epoch"] for e in trained.curve] == [1.0]
+    assert mean_loss(model.eval(), HELD_OUT).item() == pytest.approx(trained.best_validation_loss, rel=1e-4)
 
 
 def test_training_stops_when_validation_has_not_become_better_for_a_while(tmp_path):

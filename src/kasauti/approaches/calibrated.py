@@ -6,11 +6,14 @@ no model.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kasauti.core.types import Example, Prediction
 from kasauti.measure.calibrate import apply_temperature, fit_temperature
+from kasauti.measure.metrics import confidences, ece, log_loss, macro_f1
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +36,26 @@ def accuracy_of(logs: NDArray[np.float64], rows: Sequence[Example], labels: Sequ
         return None
     best = logs.argmax(axis=1)
     return float(sum(labels[int(b)] == row.answer for b, row in zip(best, rows, strict=True))) / len(rows)
+
+
+def figures_of(logs: NDArray[np.float64], rows: Sequence[Example], labels: Sequence[str]) -> dict[str, float]:
+    """How good these probabilities are, before any calibration: accuracy, macro-F1, log loss (nats), calibration error,
+    and what knowing only the shares of the labels would give; empty without rows."""
+    if not rows:
+        return {}
+    truth = [row.answer or "" for row in rows]
+    told = predictions_from(logs, labels, 1.0)
+    confidence, right = confidences(truth, told)
+    shares = [count / len(rows) for count in Counter(truth).values()]
+    return {
+        "validation_accuracy": float(right.mean()),
+        "validation_macro_f1": macro_f1(truth, [one.answer for one in told]),
+        "validation_log_loss": float(log_loss(truth, told) or 0.0),
+        "validation_ece": ece(confidence, right),
+        "validation_majority": max(shares),
+        "validation_prior_loss": -sum(share * math.log(share) for share in shares),
+        "validation_rows": float(len(rows)),
+    }
 
 
 def predictions_from(

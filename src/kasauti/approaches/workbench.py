@@ -29,7 +29,7 @@ class Workbench:
         self._tokenizer: Any = None
         self._frozen: FrozenTemplate | None = None
         self._held: tuple[str, Loaded] | None = None
-        self._recipe: Recipe | None = None
+        self._size: tuple[int, int | None] | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -58,11 +58,16 @@ class Workbench:
 
     def fresh(self) -> Loaded:
         """A new copy of the base model, for who will change it; the one held is let go first, to have memory for one
-        only."""
+        only. In 4 bit where the adapter is trained so: it belongs to those weights."""
         from kasauti.model.load import load
 
         self._held = None
-        return load(self.task.model, self.task.folder)
+        return load(self.task.model, self.task.folder, four_bit=self.four_bit)
+
+    @property
+    def four_bit(self) -> bool:
+        """Whether every approach asks the base model in 4 bit."""
+        return self.task.train.get("method") == "qlora"
 
     def loaded(self, adapter: str | None = None) -> Loaded:
         """The base model, or the base model with the adapter of a folder, in eval mode; kept until another is asked
@@ -95,12 +100,19 @@ class Workbench:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe for this model with what the task file sets; the model's weights are not read for it."""
-        if self._recipe is None:
+        """The recipe for this model and any number of rows, with what the task file sets; the model's weights are not
+        read for it."""
+        return self.recipe_for(None)
+
+    def recipe_for(self, rows: int | None) -> Recipe:
+        """The recipe for so many training rows."""
+        from kasauti.train.recipe import recipe_for
+
+        if self._size is None:
             from kasauti.model.adapters import count
             from kasauti.model.load import window_of, without_weights
-            from kasauti.train.recipe import recipe_for
 
             empty = without_weights(self.task.model, self.task.folder)
-            self._recipe = recipe_for(self.task.train, count(empty)[1], self.task.seed, window=window_of(empty))
-        return self._recipe
+            self._size = (count(empty)[1], window_of(empty))
+        parameters, window = self._size
+        return recipe_for(self.task.train, parameters, self.task.seed, window=window, rows=rows)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TextIO
+
+from kasauti.core.progress import Remark
 
 EVERY = 10.0
 """Seconds between two plain lines of one stage."""
@@ -38,6 +40,7 @@ class Draw:
         self._ids: dict[str, Any] = {}
         self._began: dict[str, float] = {}
         self._told: dict[str, float] = {}
+        self._figures: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -48,18 +51,22 @@ class Draw:
         if self._bars is not None:
             self._bars.stop()
 
-    def __call__(self, stage: str, done: int, total: int, remark: str = "") -> None:
+    def __call__(self, stage: str, done: int, total: int, remark: Remark = "") -> None:
         if total <= 1:
             return
         if self._live:
             self._bar(stage, done, total, remark)
         else:
-            self._line(stage, done, total, remark)
+            self._line(stage, done, total, in_words(remark))
 
-    def _bar(self, stage: str, done: int, total: int, remark: str) -> None:
+    def _bar(self, stage: str, done: int, total: int, given: Remark) -> None:
         if self._bars is None:
-            self._bars = _bars(self._stream)
+            self._bars = _bars(self._stream, self._figures)
             self._bars.start()
+        remark = given if isinstance(given, str) else ""
+        if not isinstance(given, str):
+            self._figures.clear()
+            self._figures.update(given)
         if stage not in self._ids:
             self._ids[stage] = self._bars.add_task(stage, total=total, remark=remark)
         elif self._bars.tasks[self._ids[stage]].finished and done < total:
@@ -86,11 +93,23 @@ class Draw:
             self._stream.flush()
 
 
-def _bars(stream: TextIO) -> Any:
+def _bars(stream: TextIO, figures: Mapping[str, float]) -> Any:
+    """Bars of all stages, and under them the newest figures with their names, for as long as there are any."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
 
-    return Progress(
+    class Bars(Progress):
+        def get_renderables(self) -> Any:
+            yield self.make_tasks_table(self.tasks)
+            if figures:
+                grid = Table.grid(padding=(0, 3))
+                names = [name for name in FIGURES if name in figures]
+                grid.add_row(*(FIGURES[name][0] for name in names), style="dim")
+                grid.add_row(*(FIGURES[name][1](figures[name]) for name in names), style="bold")
+                yield grid
+
+    return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
@@ -99,6 +118,13 @@ def _bars(stream: TextIO) -> Any:
         console=Console(file=stream),
         refresh_per_second=4,
     )
+
+
+def in_words(remark: Remark) -> str:
+    """A remark as it stands, or figures as `loss 0.412, 5,230 tokens/s`."""
+    if isinstance(remark, str):
+        return remark
+    return ", ".join(f"{FIGURES[name][0]} {FIGURES[name][1](remark[name])}" for name in FIGURES if name in remark)
 
 
 def _clock(seconds: float) -> str:
@@ -122,6 +148,22 @@ def size(bytes: float) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as a percentage; a dash where there is none."""
     return "–" if value is None else f"{100 * value:.{digits}f}%"
+
+
+FIGURES: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "loss": ("loss", "{:.3f}".format),
+    "validation_loss": ("validation loss", "{:.3f}".format),
+    "validation_accuracy": ("accuracy", percent),
+    "validation_macro_f1": ("macro-F1", percent),
+    "tokens_per_second": ("tokens/s", "{:,.0f}".format),
+    "share_of_limit": ("of this machine's limit", lambda share: percent(share, 0)),
+}
+"""Figure of a progress → its name and how it is written, in the order in which they stand."""
+
+
+def findings_lines(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line a finding: how bad, what, and the next step."""
+    return [f"{one['severity']}: {str(one['what']).rstrip('.')}. {one['mend']}".rstrip() for one in findings]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = ()) -> list[str]:

@@ -10,13 +10,13 @@ from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_o
 from kasauti.cli.draw import duration, size, table
 
 if TYPE_CHECKING:
+    from kasauti.train.memory import Fit
     from kasauti.train.plan import Plan
 
 HELP = "what training would need: tokens, steps, memory, time, cost"
-ABOUT = """Count the tokens of every row, estimate memory, and time a few real training steps on this machine. Exits
-with 1 where training does not fit into the memory that is free. Nothing is written."""
-
-_SMALLER = "lower train.micro_batch or train.length, set train.gradient_checkpointing, or take a smaller model."
+ABOUT = """Count the tokens of every row, and measure memory and time on a few real training steps of this machine. Says
+what would fit where it does not, and what a GPU of 16 GB would take. Exits with 1 where training does not fit
+into the memory that is free. Nothing is written."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandResult:
     """Plan and print."""
+    from kasauti.approaches.tuned import WATCHED, Tuned
     from kasauti.approaches.workbench import Workbench
     from kasauti.data.split import load_split
     from kasauti.train.plan import make_plan
@@ -42,6 +43,8 @@ def run(args: argparse.Namespace) -> CommandResult:
         bench.frozen,
         bench.tokenizer,
         load=None if args.no_timing else bench.fresh,
+        evaluation=Tuned(bench).evaluation if task.kind == "classification" else None,
+        judged=min(WATCHED, len(split.validation_choose)),
         progress=args.progress,
     )
     said = left_out(findings)
@@ -66,11 +69,13 @@ def _lines(plan: Plan) -> list[str]:
         ),
         (
             "memory",
-            f"{size(memory.total)}: weights {size(memory.weights)}, gradients {size(memory.gradients)}, "
+            f"{size(memory.total)} by its shape: weights {size(memory.weights)}, gradients {size(memory.gradients)}, "
             f"optimizer {size(memory.optimizer)}, activations {size(memory.activations)}, "
             f"process {size(memory.process)}",
         ),
+        *([("", f"{size(plan.peak)} measured on the longest rows")] if plan.peak is not None else []),
         ("free", f"{size(plan.free)} on {plan.device}"),
+        ("GPU of 16 GB", _fit(plan.common_gpu)),
     ]
     if plan.seconds is not None and plan.cost is not None:
         rate = f"{plan.tokens_per_second:,.0f} tokens a second measured" if plan.tokens_per_second else ""
@@ -78,7 +83,14 @@ def _lines(plan: Plan) -> list[str]:
             ("time", f"about {duration(plan.seconds)} ({rate})"),
             ("cost", f"{plan.cost:.2g} at {plan.price_per_hour:g} an hour"),
         ]
-    return [
-        *table(("what", "how much"), rows),
-        "It fits this machine." if plan.fits else f"It does not fit: {_SMALLER}",
-    ]
+    here = "It fits this machine." if plan.fits else f"It does not fit this machine: {_fit(plan.fits_with)}."
+    return [*table(("what", "how much"), rows), here]
+
+
+def _fit(fit: Fit | None) -> str:
+    if fit is None:
+        return "no change of the recipe would fit; take a smaller model"
+    need = size(fit.memory.total)
+    if not fit.changes:
+        return f"fits as it is, with {need}"
+    return f"would fit with {', '.join(f'{k}: {str(v).lower()}' for k, v in fit.changes.items())} ({need})"

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_out, lock, open_task, state_path
-from kasauti.cli.draw import percent, table
+from kasauti.cli.draw import findings_lines, percent, table
 
 if TYPE_CHECKING:
     from kasauti.approaches.workbench import Workbench
@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> CommandResult:
     summary = read_json(f"{task.folder}/{STATE}/runs/{id}/run.json")
     said = left_out(findings)
     document = {**summary, "folder": folder, "adapter": f"{folder}/adapter", "reading": said}
-    return CommandResult(document, [*said, *_lines(summary, folder)])
+    blocked = int(any(one["severity"] == "stop" for one in summary["findings"]))
+    return CommandResult(document, [*said, *_lines(summary, folder)], blocked)
 
 
 def train(bench: Workbench, split: Split) -> str:
@@ -57,7 +58,7 @@ def train(bench: Workbench, split: Split) -> str:
         split.validation_choose,
         bench.fresh,
         bench.frozen,
-        bench.recipe,
+        bench.recipe_for(len(split.train)),
         model_sha256=bench.model_sha256,
         progress=bench.progress,
     )
@@ -65,21 +66,28 @@ def train(bench: Workbench, split: Split) -> str:
 
 
 def _lines(summary: dict[str, Any], folder: str) -> list[str]:
+    names = {
+        "train_loss": ("training loss", _loss),
+        "validation_loss": ("validation loss", _loss),
+        "validation_accuracy": ("accuracy", percent),
+        "validation_macro_f1": ("macro-F1", percent),
+        "validation_log_loss": ("log loss", _loss),
+        "validation_ece": ("calibration error", _loss),
+    }
+    there = [name for name in names if any(name in one for one in summary["curve"])]
+    best = summary["best"]["epoch"]
     rows = [
-        (
-            f"{one['epoch']:g}",
-            _loss(one.get("train_loss")),
-            _loss(one.get("validation_loss")),
-            percent(one.get("validation_accuracy")),
-        )
+        (f"{one['epoch']:g}{' *' if one['epoch'] == best else ''}", *(names[n][1](one.get(n)) for n in there))
         for one in summary["curve"]
     ]
-    head = ("epoch", "training loss", "validation loss", "validation accuracy")
+    head = ("epoch", *(names[name][0] for name in there))
     parameters, proof = summary["parameters"], summary["proof"]
+    chosen = "the highest validation accuracy" if "validation_accuracy" in summary["best"] else "the lowest loss"
     return [
         *table(head, rows, right=head),
         f"Trained {parameters['trainable']:,} of {parameters['all']:,} parameters on {proof['rows']:,} proved rows; "
-        f"the weights of the lowest validation loss ({summary['best_validation_loss']:.3f}) are kept.",
+        f"the weights of epoch {best:g} (*), with {chosen}, are kept.",
+        *findings_lines(summary["findings"]),
         f"Run: {folder}",
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_out, lock, open_task, state_path
-from kasauti.cli.draw import percent, table
+from kasauti.cli.draw import findings_lines, percent, table
 
 if TYPE_CHECKING:
     from kasauti.core.progress import Progress
@@ -86,7 +86,14 @@ def verdict_lines(task: Task, made: Trial) -> list[str]:
     lines = [f"Ship: {verdict['ship']}.", *(f"- {sentence}" for sentence in verdict["because"])]
     if verdict["needs"]:
         lines += ["What would change it:", *(f"- {sentence}" for sentence in verdict["needs"])]
-    return [*lines, "", *approaches_table(trial), f"Report: {state_path(task, 'trials', made.id, 'report.html')}"]
+    said = [finding for one in trial["approaches"] for finding in one["about"].get("findings", ())]
+    return [
+        *lines,
+        "",
+        *approaches_table(trial),
+        *findings_lines(said),
+        f"Report: {state_path(task, 'trials', made.id, 'report.html')}",
+    ]
 
 
 def approaches_table(trial: Mapping[str, Any]) -> list[str]:

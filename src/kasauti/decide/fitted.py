@@ -24,6 +24,8 @@ from kasauti.core.types import Approach, Ended, Example, Prediction, Split
 
 FORMAT = 1
 """Part of every hash; raised when the same inputs would give other answers."""
+TUNED_FORMAT = 2
+"""The same for what is trained."""
 LATENCY_ROWS = 60
 """Validation rows that are answered one at a time to measure latency."""
 NETWORKS = ("prompt", "retrieval", "tuned")
@@ -66,8 +68,11 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
             "instructions": task.instructions,
             "descriptions": dict(task.labels),
         }
+        if bench.four_bit:
+            parts["weights"] = "nf4"
     if CATALOGUE[name].family == "tuned":
-        parts["recipe"] = dataclasses.asdict(bench.recipe)
+        parts["format"] = TUNED_FORMAT
+        parts["recipe"] = dataclasses.asdict(bench.recipe_for(len(split.train)))
     return content_hash(parts)[:12]
 
 

@@ -9,7 +9,6 @@ The same command after a kill goes on where it stopped; after the end it finds t
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import KasautiError, StorageError, UsageError
 from kasauti.core.files import RunFolder, atomic_write, content_hash, read_json
 from kasauti.core.progress import Progress, silent
+from kasauti.core.ran import machine, versions
 from kasauti.core.types import Finding, Prediction, Split, Task
 from kasauti.data.conversation import content
 from kasauti.data.duplicates import nearest_across
@@ -305,31 +305,6 @@ def _model(bench: Workbench, names: Sequence[str]) -> dict[str, Any]:
             "sha256": bench.model_sha256,
         }
     return document
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    import os
-
-    return {
-        "system": platform.platform(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of the libraries that results depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in ("torch", "transformers", "peft", "trl", "scikit-learn", "numpy", "scipy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _draw(folder: RunFolder, document: dict[str, Any]) -> None:

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kasauti.core.errors import ModelError
+from kasauti.model import quantise
+
+QUERY_VALUE = "query-value"
+"""The target that stands for the query and value projections, whatever the architecture calls them."""
+_QUERY_VALUE_NAMES = (("q_proj", "v_proj"), ("query", "value"), ("qkv_proj",), ("query_key_value",), ("c_attn",))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +27,7 @@ class LoraSettings:
     dropout: float = 0.05
     """On the adapter's input, in training."""
     targets: tuple[str, ...] | str = "all-linear"
-    """Names of the modules, or every linear layer but the output."""
+    """Names of the modules, every linear layer but the output, or `QUERY_VALUE`."""
     rslora: bool = False
     dora: bool = False
 
@@ -37,6 +42,8 @@ def attach(model: Any, settings: LoraSettings, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+    if targets == QUERY_VALUE:
+        targets = _query_value(model)
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -56,10 +63,24 @@ def attach(model: Any, settings: LoraSettings, seed: int) -> Any:
         ) from error
 
 
+def _query_value(model: Any) -> list[str]:
+    """This architecture's names of the query and value projections; where they are one matrix, of that."""
+    there = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    for names in _QUERY_VALUE_NAMES:
+        if there.issuperset(names):
+            return list(names)
+    known = ", ".join("/".join(names) for names in _QUERY_VALUE_NAMES)
+    raise ModelError(
+        f"the model has no query and value projections of a known name ({known})",
+        where="task.yaml: train.targets",
+        mend="name its linear modules",
+    )
+
+
 def count(model: Any) -> tuple[int, int]:
     """Trainable and all parameters."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return trainable, sum(p.numel() for p in model.parameters())
+    return trainable, sum(quantise.weights_of(p) for p in model.parameters())
 
 
 def load_adapter(model: Any, folder: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 from kasauti.core.errors import ModelError
 from kasauti.core.files import content_hash, file_hash
+from kasauti.model import quantise
 
 BUNDLED = {"kasauti/nano": Path(__file__).parent.parent / "bundled" / "nano"}
 LARGE = 100_000_000
@@ -101,10 +102,13 @@ def load_tokenizer(name: str, task_folder: str) -> Any:
     return tokenizer
 
 
-def load(name: str, task_folder: str, *, device: str | None = None) -> Loaded:
+def load(name: str, task_folder: str, *, device: str | None = None, four_bit: bool = False) -> Loaded:
     """Model and tokenizer, in eval mode, on the best device there is.
 
     float32 on CPU (bfloat16 for large models where the CPU multiplies it in hardware), bfloat16 or float16 on CUDA.
+
+    Args:
+        four_bit: the linear layers in NF4 (see `model.quantise`).
 
     Raises:
         ModelError: with the reason in one line.
@@ -113,12 +117,21 @@ def load(name: str, task_folder: str, *, device: str | None = None) -> Loaded:
     from transformers import AutoModelForCausalLM
 
     _quiet()
+    if four_bit:
+        quantise.check_installed()
     path = resolve(name, task_folder)
     tokenizer = load_tokenizer(name, task_folder)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        packed: dict[str, Any] = {}
+        if four_bit:
+            packed = {"quantization_config": quantise.settings(_compute(device)), "device_map": {"": device}}
         model, found = AutoModelForCausalLM.from_pretrained(
-            path, dtype=_dtype(path, device), attn_implementation="sdpa", output_loading_info=True
+            path,
+            dtype=_dtype(path, device),
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            **packed,
         )
     except Exception as error:
         raise ModelError(f"the model {name!r} cannot be loaded: {_first_line(error)}", mend=_mend(path)) from error
@@ -130,8 +143,8 @@ def load(name: str, task_folder: str, *, device: str | None = None) -> Loaded:
             f"the tokenizer of {name!r} has {len(tokenizer)} tokens and the model {rows} embeddings",
             mend="take the tokenizer that belongs to the model",
         )
-    model.to(device).eval()
-    parameters = sum(p.numel() for p in model.parameters())
+    (quantise.guard(model) if four_bit else model.to(device)).eval()
+    parameters = sum(quantise.weights_of(p) for p in model.parameters())
     return Loaded(name, model, tokenizer, parameters, model_hash(name, task_folder))
 
 
@@ -163,6 +176,7 @@ def without_weights(name: str, task_folder: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    _quiet()
     path = resolve(name, task_folder)
     try:
         config = AutoConfig.from_pretrained(path)
@@ -195,6 +209,15 @@ def _dtype(path: str, device: str) -> Any:
     return torch.bfloat16 if size > LARGE and bf16_in_hardware() else torch.float32
 
 
+def _compute(device: str) -> Any:
+    """What 4-bit weights are multiplied in: bfloat16; float16 on a GPU without it, float32 on a CPU without it."""
+    import torch
+
+    if device == "cpu":
+        return torch.bfloat16 if bf16_in_hardware() else torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
 @lru_cache(maxsize=1)
 def bf16_in_hardware() -> bool:
     """Whether this CPU multiplies bfloat16 itself (AMX or AVX512-BF16); elsewhere it is emulated, and slower than
@@ -208,9 +231,12 @@ def bf16_in_hardware() -> bool:
 
 def _quiet() -> None:
     """The library's own progress bars and advice are for scripts; ours say what matters."""
+    import logging
+
     import transformers
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels that it does without
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 

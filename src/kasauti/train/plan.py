@@ -4,22 +4,16 @@ Walks in: a task, its training rows, a frozen template, and a way to load the mo
 stays on disk, and it never sees a test row.
 
 Tokens are exact: every row is made into ids as training makes them. Parameters are counted on a model without
-weights. Time is measured: `STEPS` real training steps of the real trainer on this machine. Memory is a sum of
-
-    weights      parameters x bytes of a weight
-    gradients    trainable parameters x 4 bytes
-    optimizer    trainable parameters x 8 bytes (the two moments of AdamW)
-    activations  what the backward pass needs of a forward pass over `micro_batch` of the longest rows (`activations`)
-    process      what Python and the libraries take by themselves
-
-and counts one copy of the model. After Korthikanti et al. 2022 (arXiv 2205.05198), section 4, with a gated MLP.
+weights. Time is measured: real training steps of the real trainer on this machine, an evaluation with them, and the
+tokens of a whole epoch counted in the batches that it would make. Memory is measured at the same time, on the longest
+rows; where nothing is run it is a sum over the network's shape (`train.memory`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import resource
+import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,29 +24,30 @@ from typing import Any
 from kasauti.chat.frozen import FrozenTemplate
 from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Example, Supervised, Task
-from kasauti.model import adapters
-from kasauti.model.load import LARGE, Loaded, bf16_in_hardware, window_of, without_weights
+from kasauti.model.load import Loaded, window_of, without_weights
+from kasauti.train.memory import COMMON_GPU, CUDA_CONTEXT, Fit, Memory, memory_of, resident, shape_of, what_fits
 from kasauti.train.recipe import Recipe, recipe_for
-from kasauti.train.run import proved_rows
+from kasauti.train.run import proved_rows, trainable
+from kasauti.train.watch import Evaluate
 
-STEPS = 4
-"""Training steps that are timed; the first is a warm-up and does not count."""
-EVALUATIONS = 2.0
-"""Passes over the validation rows at the end of an epoch: loss and accuracy."""
-FORWARD = 1 / 3
-"""Share of a training step that is its forward pass: the backward pass is about twice as much work."""
+SECONDS = 5.0
+"""About how long steps are timed; at least `LEAST` of them, at most `MOST`."""
+LEAST, MOST = 3, 40
+JUDGED = 48
+"""Validation rows on which an evaluation is timed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Memory:
-    """Bytes."""
+class Calibration:
+    """What was measured on this machine."""
 
-    weights: int
-    gradients: int
-    optimizer: int
-    activations: int
-    process: int
-    total: int
+    tokens_per_second: float
+    """Of training steps, padding included."""
+    tokens_per_epoch: int
+    """That the network sees, padding included."""
+    seconds_per_evaluation: float
+    peak: int
+    """Bytes held at the most: on a CPU by the process, on a GPU by its memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +69,16 @@ class Plan:
     trainable: int
     recipe: dict[str, Any]
     memory: Memory
+    """A sum over the network's shape."""
+    peak: int | None
+    """Bytes that were held at the most while steps were timed; None where nothing was timed."""
     free: int
     """Bytes that this machine has free, what this process holds included."""
     fits: bool
+    fits_with: Fit | None
+    """What fits this machine; None where no change of the recipe would."""
+    common_gpu: Fit | None
+    """What fits a GPU of 16 GB, whether or not there is one here."""
     device: str
     """cpu or gpu."""
     tokens_per_second: float | None
@@ -94,12 +96,16 @@ def make_plan(
     tokenizer: Any,
     *,
     load: Callable[[], Loaded] | None = None,
+    evaluation: Callable[[Loaded, Sequence[Example]], Evaluate] | None = None,
+    judged: int = 0,
     progress: Progress = silent,
 ) -> Plan:
     """The plan of `kasauti train` on these rows.
 
     Args:
         load: gives a fresh copy of the model to time steps with; None, or a model that does not fit, times nothing.
+        evaluation: what the run would ask after each epoch, for the rows given.
+        judged: validation rows that it would ask.
 
     Raises:
         SupervisionError: a row would be taught wrongly.
@@ -108,22 +114,25 @@ def make_plan(
     import torch
 
     empty = without_weights(task.model, task.folder)
-    parameters = adapters.count(empty)[1]
-    recipe = recipe_for(task.train, parameters, task.seed, window=window_of(empty))
-    trainable = adapters.count(_trained(empty, recipe))[0]
+    parameters = sum(p.numel() for p in empty.parameters())
+    recipe = recipe_for(task.train, parameters, task.seed, window=window_of(empty), rows=len(train))
+    shape = shape_of(empty, recipe)
     progress("plan", 0, 2, "count tokens")
     made, proof = proved_rows(task, train, frozen, tokenizer, recipe)
     held_out, _ = proved_rows(task, choose, frozen, tokenizer, recipe)
     device = "gpu" if torch.cuda.is_available() else "cpu"
-    memory = _memory(empty.config.get_text_config(), parameters, trainable, recipe, proof.longest, device)
+    memory = memory_of(shape, recipe, proof.longest, device)
     free = _free(device)
-    rate = None
-    if load is not None and memory.total <= free:
-        progress("plan", 1, 2, f"time {STEPS} training steps")
-        rate = _tokens_per_second(load(), made, held_out, recipe, frozen)
+    measured = None
+    if load is not None and memory.total <= free and made and held_out:
+        progress("plan", 1, 2, "time training steps")
+        loaded = load()
+        judge = None if evaluation is None else evaluation(loaded, choose[:JUDGED])
+        measured = _calibrate(loaded, made, held_out, recipe, frozen, judge, judged / min(JUDGED, len(choose)))
     progress("plan", 2, 2)
-    seconds = None if rate is None else _work(made, held_out, recipe) / rate
+    seconds = None if measured is None else _seconds(measured, recipe)
     price = task.business.gpu_per_hour if device == "gpu" else task.business.cpu_per_hour
+    need = memory.total if measured is None else measured.peak
     return Plan(
         rows=len(train),
         validation_rows=len(choose),
@@ -133,13 +142,16 @@ def make_plan(
         shortened=proof.shortened_rows,
         steps=total_steps(len(train), recipe),
         parameters=parameters,
-        trainable=trainable,
+        trainable=shape.trainable,
         recipe=dataclasses.asdict(recipe),
         memory=memory,
+        peak=None if measured is None else measured.peak,
         free=free,
-        fits=memory.total <= free,
+        fits=need <= free,
+        fits_with=what_fits(shape, recipe, proof.longest, device, free),
+        common_gpu=what_fits(shape, recipe, proof.longest, "gpu", COMMON_GPU),
         device=device,
-        tokens_per_second=rate,
+        tokens_per_second=None if measured is None else measured.tokens_per_second,
         seconds=seconds,
         cost=None if seconds is None else seconds / 3600 * price,
         price_per_hour=price,
@@ -149,54 +161,6 @@ def make_plan(
 def total_steps(rows: int, recipe: Recipe) -> int:
     """Optimizer steps of a whole run: the last step of an epoch may have fewer rows."""
     return math.ceil(math.ceil(rows / recipe.batch) * recipe.epochs)
-
-
-def padded(lengths: Sequence[int], batch: int) -> int:
-    """Tokens that the network sees for rows of these lengths, longest first in batches, each as long as its longest."""
-    ordered = sorted(lengths, reverse=True)
-    return sum(ordered[at] * len(ordered[at : at + batch]) for at in range(0, len(ordered), batch))
-
-
-def activations(config: Any, tokens: int, length: int, bytes: int, checkpointing: bool) -> int:
-    """Bytes that the backward pass needs of a forward pass over `tokens` tokens in rows of `length`.
-
-    A layer keeps, for each token: the inputs of both norms and of the projections, queries and the attention's output
-    (8 x hidden), keys and values, gate, up, their activation and product (4 x MLP), and the attention's weights
-    before and after the softmax (2 x heads x length, for the kernel that keeps them). With checkpointing only its
-    input is kept, and one layer is recomputed at a time. The logits of supervised positions, which are few, are left
-    out; the vocabulary is counted once for them.
-
-    Args:
-        config: of the text model; missing sizes count as the hidden size would make them.
-        bytes: of one number.
-    """
-    hidden, layers = config.hidden_size, config.num_hidden_layers
-    heads = getattr(config, "num_attention_heads", 1)
-    keys = getattr(config, "num_key_value_heads", None) or heads
-    head_size = getattr(config, "head_dim", None) or hidden // heads
-    mlp = getattr(config, "intermediate_size", None) or 4 * hidden
-    layer = tokens * (8 * hidden + 2 * keys * head_size + 4 * mlp + 2 * heads * length) * bytes
-    logits = 2 * 4 * getattr(config, "vocab_size", 0) * math.ceil(tokens / max(1, length)) * 8
-    if checkpointing:
-        return int(layers * tokens * hidden * bytes + layer + logits)
-    return int(layers * layer + logits)
-
-
-def _memory(config: Any, parameters: int, trainable: int, recipe: Recipe, longest: int, device: str) -> Memory:
-    bytes = 2 if device == "gpu" or (parameters > LARGE and bf16_in_hardware()) else 4
-    parts = {
-        "weights": parameters * bytes,
-        "gradients": trainable * 4,
-        "optimizer": trainable * 8,
-        "activations": activations(config, recipe.micro_batch * longest, longest, bytes, recipe.gradient_checkpointing),
-        "process": _resident() if device == "cpu" else 500_000_000,  # a CUDA context
-    }
-    return Memory(**parts, total=sum(parts.values()))
-
-
-def _resident() -> int:
-    """Bytes that this process holds at its most so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _free(device: str) -> int:
@@ -209,7 +173,7 @@ def _free(device: str) -> int:
     try:
         for line in Path("/proc/meminfo").read_text("ascii").splitlines():
             if line.startswith("MemAvailable:"):
-                limits.append(int(line.split()[1]) * 1024 + _resident())
+                limits.append(int(line.split()[1]) * 1024 + resident())
     except OSError:
         import os
 
@@ -222,57 +186,58 @@ def _free(device: str) -> int:
     return min(limits)
 
 
-def _trained(model: Any, recipe: Recipe) -> Any:
-    """The network with what is trainable in it, as a run makes it."""
-    if recipe.method == "full":
-        return model.requires_grad_(True)
-    targets = recipe.targets[0] if recipe.targets == ("all-linear",) else recipe.targets
-    shape = adapters.LoraSettings(
-        r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, targets=targets, rslora=recipe.rslora, dora=recipe.dora
-    )
-    return adapters.attach(model, shape, recipe.seed)
+def _seconds(measured: Calibration, recipe: Recipe) -> float:
+    """The whole run; an early stop would make it shorter."""
+    steps = recipe.epochs * measured.tokens_per_epoch / measured.tokens_per_second
+    return steps + math.ceil(recipe.epochs) * measured.seconds_per_evaluation
 
 
-def _work(made: Sequence[Supervised], held_out: Sequence[Supervised], recipe: Recipe) -> float:
-    """The whole run, in tokens of a training step: forward passes over validation rows count by `FORWARD`."""
-    train = padded([len(row.ids) for row in made], recipe.micro_batch)
-    evaluation = padded([len(row.ids) for row in held_out], max(recipe.micro_batch, 16)) * EVALUATIONS * FORWARD
-    return recipe.epochs * (train + evaluation)
+def _calibrate(
+    loaded: Loaded,
+    made: Sequence[Supervised],
+    held_out: Sequence[Supervised],
+    recipe: Recipe,
+    frozen: FrozenTemplate,
+    judge: Evaluate | None,
+    times: float,
+) -> Calibration:
+    """Two short runs of the real trainer: one to warm up, on the longest rows, and one on rows drawn at random.
 
-
-def _tokens_per_second(
-    loaded: Loaded, made: Sequence[Supervised], held_out: Sequence[Supervised], recipe: Recipe, frozen: FrozenTemplate
-) -> float | None:
-    """Padded tokens a second of real training steps; None where there are too few rows for two steps.
-
-    On rows of about the same, middling length, because the trainer decides their order and the first step is not timed.
+    Args:
+        judge: the figures of an epoch, on some of the rows.
+        times: how many times as many rows the run asks.
     """
+    import torch
     from transformers import set_seed
 
-    from kasauti.train.trainer import run_training
+    from kasauti.train.trainer import epoch_tokens, run_training
 
     set_seed(recipe.seed)
-    ordered = sorted(made, key=lambda row: len(row.ids))
-    at = max(0, (len(ordered) - STEPS * recipe.batch) // 2)
-    rows = ordered[at : at + STEPS * recipe.batch]
-    marks: list[float] = []
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    model = trainable(loaded.model, recipe)
+    spent: list[float] = []
 
-    def mark(stage: str, done: int, total: int, remark: str = "") -> None:
-        marks.append(time.perf_counter())
+    def timed(network: Any) -> dict[str, float]:
+        began = time.perf_counter()
+        figures = judge(network) if judge is not None else {}
+        spent.append(time.perf_counter() - began)
+        return figures
 
+    given = {"tokenizer": loaded.tokenizer, "end_ids": (frozen.frame.end_id,)}
     short = dataclasses.replace(recipe, epochs=1.0, patience=0, trackers=(), keep=1)
+    longest = sorted(made, key=lambda row: -len(row.ids))[: 2 * recipe.batch]
     with tempfile.TemporaryDirectory(prefix="kasauti-plan-") as folder:
-        run_training(
-            _trained(loaded.model, recipe),
-            rows,
-            held_out[:1],
-            short,
-            Path(folder),
-            tokenizer=loaded.tokenizer,
-            end_ids=(frozen.frame.end_id,),
-            progress=mark,
-        )
-    if len(marks) < 2:
-        return None
-    timed = padded([len(row.ids) for row in rows], recipe.micro_batch) * (len(marks) - 1) / len(marks)
-    return timed / (marks[-1] - marks[0])
+        first = run_training(model, longest, held_out[:JUDGED], short, Path(folder, "1"), evaluate=timed, **given)
+        step = first.meter.last_step
+        count = min(MOST, max(LEAST, round(SECONDS / step)))
+        drawn = random.Random(recipe.seed).sample(list(made), min(len(made), count * recipe.batch))
+        second = run_training(model, drawn, held_out[:JUDGED], short, Path(folder, "2"), evaluate=timed, **given)
+        tokens = epoch_tokens(model, made, recipe, Path(folder, "3"), **given)
+    share = sum(len(r.ids) for r in held_out) / sum(len(r.ids) for r in held_out[:JUDGED])
+    return Calibration(
+        tokens_per_second=second.meter.rate or math.nan,
+        tokens_per_epoch=tokens,
+        seconds_per_evaluation=second.meter.evaluating * share + spent[-1] * times + second.meter.saving,
+        peak=int(torch.cuda.max_memory_reserved()) + CUDA_CONTEXT if torch.cuda.is_available() else resident(),
+    )

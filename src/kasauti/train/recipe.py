@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from kasauti.core.errors import TaskError
 from kasauti.core.names import suggestion
 
-METHODS = ("lora", "full")
+METHODS = ("lora", "qlora", "full")
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 SMALL_MODEL = 100_000_000
@@ -27,7 +27,8 @@ class Recipe:
     small ones."""
 
     method: str = "lora"
-    """lora, or full: every weight (rarely right: about 95% of its quality costs LoRA about 10% of the work)."""
+    """lora; qlora: the same on a base model in 4 bit, for what would not fit; or full: every weight (rarely right:
+    about 95% of its quality costs LoRA about 10% of the work)."""
     r: int = 16
     """Rank of the adapter."""
     alpha: int = 32
@@ -35,7 +36,7 @@ class Recipe:
     dropout: float = 0.05
     """Share of the adapter's inputs that are dropped in training."""
     targets: tuple[str, ...] = ("all-linear",)
-    """Modules that get an adapter: all attention and MLP projections, or names."""
+    """Modules that get an adapter: all-linear (every attention and MLP projection), query-value, or names."""
     rslora: bool = False
     """Scale by alpha / sqrt(r) (Kalajdzievski 2023)."""
     dora: bool = False
@@ -64,12 +65,12 @@ class Recipe:
     """Recompute activations in the backward pass: less memory, a third more work."""
     seed: int = 42
     """Decides the fresh adapter, the order of the rows and what dropout drops; the task's where it is not set."""
-    patience: int = 0
-    """Epochs without a better validation loss after which training stops; 0: never."""
+    patience: int = 2
+    """Epochs without a better validation loss or metric after which training stops; 0: never."""
     keep: int = 2
     """Checkpoints kept beside the best one."""
-    trackers: tuple[str, ...] = ()
-    """tensorboard, mlflow, wandb."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Where figures are sent while it trains: tensorboard (where it is installed), mlflow, wandb, or none."""
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Recipe))
@@ -81,9 +82,24 @@ SHARES = ("dropout", "warmup", "label_smoothing")
 SMALL: Mapping[str, Any] = {"epochs": 6, "learning_rate": 3e-3, "gradient_checkpointing": False, "micro_batch": 16}
 FULL_LEARNING_RATE = 0.1
 """Full fine-tuning takes this share of LoRA's learning rate."""
+FEW = 500
+"""Training rows under which an adapter of full size learns the rows by heart."""
+FEW_ROWS: Mapping[str, Any] = {
+    "r": 8,
+    "alpha": 16,
+    "targets": ("query-value",),
+    "dropout": 0.1,
+    "epochs": 2,
+    "label_smoothing": 0.1,
+    "patience": 1,
+}
+"""Less room to learn rows by heart, and an end as soon as validation says so. For models of `SMALL_MODEL` parameters
+and more: a small one has hardly moved after two epochs (`SMALL`), so it keeps its recipe, and is only warned about."""
 
 
-def recipe_for(settings: Mapping[str, Any], parameters: int, seed: int, *, window: int | None = None) -> Recipe:
+def recipe_for(
+    settings: Mapping[str, Any], parameters: int, seed: int, *, window: int | None = None, rows: int | None = None
+) -> Recipe:
     """The recipe for a model of `parameters`, with what the task file sets.
 
     Args:
@@ -91,11 +107,14 @@ def recipe_for(settings: Mapping[str, Any], parameters: int, seed: int, *, windo
         parameters: of the model.
         seed: the task's.
         window: tokens that the model can take; no row is trained at positions that could not be asked.
+        rows: training rows; under `FEW` the defaults are more careful. None: enough.
 
     Raises:
         TaskError: an unknown field, a wrong type, or values that cannot go together; one line.
     """
     defaults = dict(SMALL) if parameters < SMALL_MODEL else {}
+    if rows is not None and rows < FEW and parameters >= SMALL_MODEL:
+        defaults |= FEW_ROWS
     if settings.get("method") == "full" and "learning_rate" not in settings:
         defaults["learning_rate"] = FULL_LEARNING_RATE * defaults.get(
             "learning_rate", Recipe.__dataclass_fields__["learning_rate"].default
@@ -127,7 +146,7 @@ def _typed(name: str, value: Any) -> Any:
 
 def _check(recipe: Recipe) -> None:
     where = "task.yaml: train"
-    for name, known in (("method", METHODS), ("schedule", SCHEDULES), ("trackers", TRACKERS)):
+    for name, known in (("method", METHODS), ("schedule", SCHEDULES), ("trackers", (*TRACKERS, "none"))):
         value = getattr(recipe, name)
         for one in (value,) if isinstance(value, str) else value:
             if one not in known:

@@ -22,13 +22,14 @@ from kasauti.chat.proof import Proof, prove
 from kasauti.chat.supervise import supervise_rows
 from kasauti.core.files import RunFolder, content_hash, write_json
 from kasauti.core.progress import Progress, silent
+from kasauti.core.ran import command, machine, versions
 from kasauti.core.types import Example, Message, Supervised, Task
 from kasauti.data.conversation import messages
-from kasauti.model import adapters
+from kasauti.model import adapters, quantise
 from kasauti.model.load import Loaded
 from kasauti.train.recipe import Recipe
 
-FORMAT = 1
+FORMAT = 2
 """Part of every run's id; raised when the same inputs would give another adapter."""
 ADAPTER = "adapter"
 
@@ -111,7 +112,7 @@ def train_adapter(
 
     Raises:
         SupervisionError: a row would be taught wrongly; nothing is trained.
-        TrainingError: the loss is not a number.
+        TrainingError: the run diverged before there was a checkpoint, or would learn nothing.
     """
     id = run_id(task, train, choose, model_sha256, frozen.sha256, recipe)
     folder = RunFolder(task.folder, "runs", id, mark="run.json")
@@ -137,7 +138,8 @@ def _train(
 ) -> None:
     from transformers import set_seed
 
-    from kasauti.train.trainer import add_seconds, run_training
+    from kasauti.train.trainer import run_training
+    from kasauti.train.watch import add_seconds
 
     progress("prove", 0, len(train) + len(choose), "supervision of every row")
     rows, proof = proved_rows(task, train, frozen, loaded.tokenizer, recipe)
@@ -147,19 +149,7 @@ def _train(
     )
     write_json(folder.path / "recipe.json", dataclasses.asdict(recipe))
     set_seed(recipe.seed)
-    if recipe.method == "full":
-        model = loaded.model.requires_grad_(True)
-    else:
-        targets = recipe.targets[0] if recipe.targets == ("all-linear",) else recipe.targets
-        shape = adapters.LoraSettings(
-            r=recipe.r,
-            alpha=recipe.alpha,
-            dropout=recipe.dropout,
-            targets=targets,
-            rslora=recipe.rslora,
-            dora=recipe.dora,
-        )
-        model = adapters.attach(loaded.model, shape, recipe.seed)
+    model = trainable(loaded.model, recipe)
     trained = run_training(
         model,
         rows,
@@ -171,7 +161,7 @@ def _train(
         evaluate=evaluate,
         progress=progress,
     )
-    trainable, total = adapters.count(model)
+    tuned, total = adapters.count(model)
     _save(model, loaded.tokenizer, frozen, folder.path / ADAPTER)
     folder.finish(
         {
@@ -182,15 +172,34 @@ def _train(
             "model_sha256": loaded.sha256,
             "template_sha256": frozen.sha256,
             "rows": {"train": len(train), "validation": len(choose)},
+            "rows_sha256": {
+                "train": content_hash([e.id for e in train]),
+                "validation": content_hash([e.id for e in choose]),
+            },
             "recipe": dataclasses.asdict(recipe),
-            "parameters": {"trainable": trainable, "all": total},
+            "parameters": {"trainable": tuned, "all": total},
             "proof": _counts(proof),
             "curve": trained.curve,
             "best_checkpoint": trained.best_checkpoint,
+            "best": trained.best,
             "best_validation_loss": trained.best_validation_loss,
             "steps": trained.steps,
+            "findings": [{**dataclasses.asdict(one), "severity": one.severity.value} for one in trained.findings],
+            "trackers": trained.trackers,
+            "ran": {"command": command(), "machine": machine(), "versions": versions(), "device": str(model.device)},
         }
     )
+
+
+def trainable(model: Any, recipe: Recipe) -> Any:
+    """The network with what the recipe trains in it, and nothing else, trainable."""
+    if recipe.method == "full":
+        return model.requires_grad_(True)
+    named = recipe.targets[0] if recipe.targets in (("all-linear",), (adapters.QUERY_VALUE,)) else recipe.targets
+    shape = adapters.LoraSettings(
+        r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, targets=named, rslora=recipe.rslora, dora=recipe.dora
+    )
+    return adapters.attach(quantise.prepare(model) if quantise.layers(model) else model, shape, recipe.seed)
 
 
 def _counts(proof: Proof) -> dict[str, Any]:

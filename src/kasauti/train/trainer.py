@@ -9,25 +9,24 @@ computes logits at the supervised positions only.
 
 from __future__ import annotations
 
-import contextlib
+import importlib.util
 import json
-import math
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kasauti.core.errors import TrainingError
-from kasauti.core.files import read_json, write_json
+from kasauti.core.errors import SupervisionError, TrainingError
+from kasauti.core.files import read_json
 from kasauti.core.progress import Progress, silent
-from kasauti.core.types import Supervised
+from kasauti.core.types import Finding, Supervised
+from kasauti.model import adapters
+from kasauti.train import watch
+from kasauti.train.guard import Log, check_rows, impatient, nothing_good, review
 from kasauti.train.recipe import Recipe
-from kasauti.train.rows import Collator, dataset
-
-Evaluate = Callable[[Any], dict[str, float]]
-"""Figures on the validation rows, from the network in eval mode."""
+from kasauti.train.rows import IGNORED, Collator, dataset
+from kasauti.train.watch import Evaluate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,9 +36,21 @@ class Trained:
     curve: list[dict[str, float]]
     """One entry an epoch: epoch, step, train_loss, validation_loss, and what `evaluate` gave."""
     best_checkpoint: str
-    best_validation_loss: float
+    best: dict[str, float]
+    """The entry of the curve whose weights are kept: the highest metric, the lowest loss among equals."""
     steps: int
     trainable: int
+    findings: list[Finding]
+    """What the guards have to say."""
+    meter: watch.Meter
+    """Tokens and seconds of the steps of this process."""
+    trackers: dict[str, str]
+    """Tracker → where its figures went, or why they did not."""
+
+    @property
+    def best_validation_loss(self) -> float:
+        """Of the weights that are kept."""
+        return self.best["validation_loss"]
 
 
 def run_training(
@@ -58,45 +69,93 @@ def run_training(
     in `model`.
 
     Raises:
-        TrainingError: the loss is not a number, or nothing was learned from.
+        SupervisionError: prompts are taught as well.
+        TrainingError: the loss is not a number or runs away before there is a checkpoint, or nothing would be learnt.
     """
+    if (whole := check_rows(train)) is not None:
+        raise SupervisionError(whole.what, where=whole.where, mend=whole.mend)
+    begun = Log(
+        recipe=recipe,
+        parameters=adapters.count(model)[1],
+        rows=len(train),
+        answer_tokens=sum(len(r.labels) - r.labels.count(IGNORED) for r in train) / max(1, len(train)),
+    )
+    trackers, tracking = _trackers(recipe, folder)
+    limit = None if progress is silent else watch.machine_limit(model, recipe)
+    trainer, meter = _trainer(model, train, validation, recipe, folder, tokenizer, end_ids, tracking)
+    watcher = watch.Watcher(folder, meter, begun, evaluate, progress, limit)
+    watcher.trainer = trainer
+    trainer.add_callback(watcher)
+    checkpoint = _newest_whole(folder)
+    if checkpoint is not None:
+        kept = read_json(Path(checkpoint) / "trainer_state.json")
+        if impatient(watch.curve_of(kept["log_history"]), recipe.patience):  # it had stopped: the best is left to take
+            trainer.args.num_train_epochs = round(kept["epoch"])
+    trainer.train(resume_from_checkpoint=checkpoint)
+    state = trainer.state
+    log = watch.log_of(state.log_history, begun, watcher.stopped)
+    if (lost := nothing_good(log)) is not None or state.best_model_checkpoint is None:
+        said = lost or watcher.stopped
+        what = "no checkpoint has a validation loss" if said is None else said.what
+        mend = f"lower train.learning_rate (it is {recipe.learning_rate:g}) and run again"
+        raise TrainingError(what, where="train", mend=mend)
+    name = Path(state.best_model_checkpoint).name
+    return Trained(
+        curve=list(map(dict, log.epochs)),
+        best_checkpoint=name,
+        best=next(dict(e) for e in log.epochs if e["step"] == int(name.rpartition("-")[2])),
+        steps=state.global_step,
+        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        findings=review(log),
+        meter=meter,
+        trackers=trackers,
+    )
+
+
+def epoch_tokens(
+    model: Any, train: Sequence[Supervised], recipe: Recipe, folder: Path, *, tokenizer: Any, end_ids: Sequence[int]
+) -> int:
+    """Tokens that the network would see in one epoch, padding included, batched as the trainer batches them."""
+    trainer, meter = _trainer(model, train, train[:1], recipe, folder, tokenizer, end_ids, [])
+    for _ in trainer.get_train_dataloader():
+        continue
+    return meter.passed
+
+
+def _trainer(
+    model: Any,
+    train: Sequence[Supervised],
+    validation: Sequence[Supervised],
+    recipe: Recipe,
+    folder: Path,
+    tokenizer: Any,
+    end_ids: Sequence[int],
+    tracking: list[Any],
+) -> tuple[Any, watch.Meter]:
+    """TRL's trainer on our rows, and the meter on its collator."""
+    import torch
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
-    collator = Collator(
-        tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id, end_ids
+    meter = watch.Meter(
+        Collator(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id, end_ids)
     )
     trainer = SFTTrainer(
         model=model,
         args=_arguments(recipe, folder, model),
-        data_collator=collator,
+        data_collator=meter,
         train_dataset=dataset(train),
         eval_dataset=dataset(validation),
         processing_class=tokenizer,
-        callbacks=[_Watcher.make(evaluate, progress, recipe, folder)],
+        callbacks=tracking,
     )
-    with contextlib.suppress(ImportError):
-        from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
-        trainer.remove_callback(PrinterCallback)
-        trainer.remove_callback(ProgressCallback)
-    checkpoint = _newest_whole(folder)
-    if checkpoint is not None:
-        kept = read_json(Path(checkpoint) / "trainer_state.json")
-        if _impatient(kept["log_history"], recipe.patience):  # it had stopped; nothing is left but to take the best
-            trainer.args.num_train_epochs = round(kept["epoch"])
-    trainer.train(resume_from_checkpoint=checkpoint)
-    state = trainer.state
-    if state.best_model_checkpoint is None or state.best_metric is None:
-        raise TrainingError(
-            "no checkpoint has a validation loss", where=str(folder), mend="lower train.learning_rate and run again"
-        )
-    return Trained(
-        curve=_curve(state.log_history),
-        best_checkpoint=Path(state.best_model_checkpoint).name,
-        best_validation_loss=float(state.best_metric),
-        steps=state.global_step,
-        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
-    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    if recipe.method == "qlora":  # TRL makes the adapter bfloat16, in which small updates are lost
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(torch.float32)
+    return trainer, meter
 
 
 def _arguments(recipe: Recipe, folder: Path, model: Any) -> Any:
@@ -127,12 +186,12 @@ def _arguments(recipe: Recipe, folder: Path, model: Any) -> Any:
         save_strategy="epoch",
         save_total_limit=recipe.keep,
         load_best_model_at_end=True,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
+        metric_for_best_model=watch.CHOICE,
+        greater_is_better=True,
         logging_strategy="steps",
-        logging_steps=10,
+        logging_steps=1,  # the guards look at every step
         logging_nan_inf_filter=False,
-        report_to=list(recipe.trackers) or "none",
+        report_to=[name for name in recipe.trackers if name in ("mlflow", "wandb")] or "none",
         disable_tqdm=True,
         use_cpu=not cuda,
         optim=_optimizer(cuda),
@@ -143,18 +202,40 @@ def _arguments(recipe: Recipe, folder: Path, model: Any) -> Any:
     )
 
 
-def add_seconds(folder: Path, seconds: float) -> float:
-    """Add to the seconds that a run has taken over all the processes that worked on it; the sum so far."""
-    path = folder / "seconds.json"
-    spent = float(read_json(path)["seconds"]) if path.exists() else 0.0
-    write_json(path, {"seconds": spent + seconds})
-    return spent + seconds
+def _trackers(recipe: Recipe, folder: Path) -> tuple[dict[str, str], list[Any]]:
+    """Where every tracker's figures go, and the callbacks that are not the trainer's own.
+
+    TensorBoard is the default, so where it is not installed the run goes on without it; what was asked for by name
+    is not silently left out.
+
+    Raises:
+        TrainingError: MLflow or W&B is wanted and not installed.
+    """
+    where: dict[str, str] = {}
+    callbacks: list[Any] = []
+    for name in recipe.trackers:
+        if name == "none":
+            continue
+        if importlib.util.find_spec(name) is not None:
+            where[name] = "tensorboard/" if name == "tensorboard" else "as its own environment variables say"
+        elif name == "tensorboard":
+            where[name] = "not installed (pip install kasauti[tracking])"
+        else:
+            raise TrainingError(
+                f"the tracker {name!r} is not installed",
+                where="task.yaml: train.trackers",
+                mend=f"install it with `pip install kasauti[{name}]`, or leave it out",
+            )
+    if where.get("tensorboard") == "tensorboard/":
+        from torch.utils.tensorboard import SummaryWriter
+        from transformers.integrations import TensorBoardCallback
+
+        callbacks.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
+    return where, callbacks
 
 
 def _optimizer(cuda: bool) -> str:
     """Paged AdamW spills its state to main memory where the GPU is full; it needs CUDA and bitsandbytes."""
-    import importlib.util
-
     return "paged_adamw_32bit" if cuda and importlib.util.find_spec("bitsandbytes") else "adamw_torch"
 
 
@@ -174,87 +255,3 @@ def _newest_whole(folder: Path) -> str | None:
         except (OSError, ValueError, KeyError):
             shutil.rmtree(checkpoint, ignore_errors=True)
     return None
-
-
-def _curve(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """The trainer's log as one entry an epoch: mean training loss of its steps, validation loss, other figures."""
-    curve: list[dict[str, float]] = []
-    total, steps, before = 0.0, 0, 0
-    for entry in history:
-        if "loss" in entry:  # the mean of the steps since the last such line
-            total += float(entry["loss"]) * (int(entry["step"]) - before)
-            steps, before = steps + int(entry["step"]) - before, int(entry["step"])
-        if "eval_loss" in entry:
-            row = {
-                "epoch": float(entry["epoch"]),
-                "step": float(entry["step"]),
-                "validation_loss": float(entry["eval_loss"]),
-            }
-            if steps:
-                row["train_loss"] = total / steps
-            total, steps = 0.0, 0
-            curve.append(row)
-        elif curve and "validation_accuracy" in entry:
-            curve[-1] |= {k: float(v) for k, v in entry.items() if k.startswith("validation_")}
-    return curve
-
-
-class _Watcher:
-    """Builds the callback; the base class is heavy to import."""
-
-    @staticmethod
-    def make(evaluate: Evaluate | None, progress: Progress, recipe: Recipe, folder: Path) -> Any:
-        from transformers import TrainerCallback
-
-        class Watcher(TrainerCallback):  # type: ignore[misc]
-            """Tells the progress, adds task metrics to the log, and stops a run whose loss is not a number."""
-
-            began = time.monotonic()
-
-            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                progress("train", state.global_step, state.max_steps, _remark(state.log_history))
-
-            def on_log(
-                self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
-            ) -> None:
-                # the validation loss too: a short run ends before its first line of training loss
-                for name, told in (("loss", "training"), ("eval_loss", "validation")):
-                    value = (logs or {}).get(name)
-                    if value is not None and not math.isfinite(value):
-                        raise TrainingError(
-                            f"the {told} loss is {value} at step {state.global_step}",
-                            where="train",
-                            mend=f"lower train.learning_rate (it is {recipe.learning_rate:g}) and run again",
-                        )
-
-            def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                # The running sum of the loss goes into the log before the checkpoint, which would not keep it.
-                control.should_log = True
-
-            def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                add_seconds(folder, time.monotonic() - self.began)
-                self.began = time.monotonic()
-
-            def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-                if evaluate is not None:
-                    was_training = model.training
-                    model.eval()
-                    state.log_history.append({**evaluate(model), "epoch": state.epoch, "step": state.global_step})
-                    model.train(was_training)
-                if _impatient(state.log_history, recipe.patience):
-                    control.should_training_stop = True
-
-        return Watcher()
-
-
-def _impatient(history: Sequence[dict[str, Any]], patience: int) -> bool:
-    """Whether validation loss has not become better for `patience` epochs; 0 is never impatient."""
-    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
-    return bool(patience and losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
-
-
-def _remark(history: Sequence[dict[str, Any]]) -> str:
-    loss = next((e["loss"] for e in reversed(history) if "loss" in e), None)
-    held = next((e["eval_loss"] for e in reversed(history) if "eval_loss" in e), None)
-    parts = [f"loss {loss:.3f}"] if loss is not None else []
-    return " ".join([*parts, f"validation {held:.3f}"] if held is not None else parts)
