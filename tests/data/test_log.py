@@ -1,5 +1,6 @@
 """Versions of the data are kept with their rows, once; two of them differ by what was added, removed and relabelled."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -9,6 +10,7 @@ from tests.data.conftest import rows_of, task_of
 
 from kasauti.core.errors import DataError, UsageError
 from kasauti.core.files import STATE
+from kasauti.core.types import Message
 from kasauti.data.log import compare_versions, find_version, history, record_version
 from kasauti.data.split import load_split
 from kasauti.data.versions import data_version
@@ -41,6 +43,21 @@ def test_a_difference_leads_from_one_version_to_the_other(tmp_path_factory, befo
     counts = [Counter(label for _, label, _ in rows) for rows in (before, after)]
     assert found.answers == {name: (counts[0][name], counts[1][name]) for name in {*counts[0], *counts[1]}}
     assert (a == b) == (not found.added and not found.removed and not found.relabelled)
+
+
+def test_conversations_that_share_only_their_last_question_are_two_rows(tmp_path):
+    """Another answer to another conversation is no relabelling."""
+    (row,) = rows_of(TASK, [("x", "a", "")])
+    versions = []
+    for answer, before in (("a", "Hello."), ("b", "Goodbye.")):
+        turn = Message(role="user", content=before)
+        examples = [dataclasses.replace(row, id=f"id of {answer}", answer=answer, history=(turn,))]
+        versions.append(data_version(examples))
+        record_version(tmp_path, versions[-1], {"train": examples}, "audit")
+    found = compare_versions(tmp_path, *versions)
+    assert found.relabelled == []
+    assert [(row.answer, row.history) for row in found.removed] == [("a", '[["user", "Hello."]]')]
+    assert [(row.answer, row.history) for row in found.added] == [("b", '[["user", "Goodbye."]]')]
 
 
 def test_a_version_is_written_once_and_logged_where_it_changes(tmp_path):

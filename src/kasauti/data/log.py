@@ -53,6 +53,8 @@ class StoredRow:
     fields: Mapping[str, str]
     answer: str | None
     group: str | None
+    history: str | None = None
+    """The turns before the question, as JSON; None where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,7 +188,7 @@ def _paired(
 
 
 def _key(row: StoredRow) -> tuple[Any, ...]:
-    return (*row.fields.items(), row.group)
+    return (*row.fields.items(), row.group, row.history)
 
 
 def _packed(examples: Sequence[Example]) -> bytes:
@@ -200,6 +202,7 @@ def _packed(examples: Sequence[Example]) -> bytes:
         "id": [example.id for example in examples],
         "answer": [example.answer for example in examples],
         "group": [example.group for example in examples],
+        "history": [_turns(example) for example in examples],
         **{f"{_FIELD}{name}": [example.fields[name] for example in examples] for name in names},
     }
     table = pa.table({name: pa.array(values, type=pa.large_string()) for name, values in columns.items()})
@@ -207,6 +210,11 @@ def _packed(examples: Sequence[Example]) -> bytes:
     stream = io.BytesIO()
     pq.write_table(table, stream, compression="zstd")
     return stream.getvalue()
+
+
+def _turns(example: Example) -> str | None:
+    turns = [[turn.role, turn.content] for turn in example.history]
+    return json.dumps(turns, ensure_ascii=False) if turns else None
 
 
 def _table(task_folder: str | Path, version: str) -> Any:
@@ -238,6 +246,7 @@ def _rows(table: Any, ids: Sequence[str], wanted: Counter[str]) -> list[StoredRo
             fields={name.removeprefix(_FIELD): text for name, text in row.items() if name.startswith(_FIELD)},
             answer=row["answer"],
             group=row["group"],
+            history=row.get("history"),
         )
         for row in table.take(pa.array(places, type=pa.int64())).to_pylist()
     ]
