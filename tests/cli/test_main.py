@@ -90,7 +90,7 @@ def test_the_version_is_told(kasauti):
         (["--json", "audit"], "--json stands before the command"),
         (["versions", "extra"], "'extra' is one word too many"),
         (["predict"], "the following arguments are required: FILE"),
-        (["init", "x", "--data", "f.csv", "--input", "a"], "the following arguments are required: --target"),
+        (["init", "x", "--input", "a", "--target", "b"], "the following arguments are required: --data"),
         (["audit", "--samples", "many"], "argument --samples: invalid int value: 'many'"),
         (["audit", "--samp", "3"], "audit has no option --samp. Did you mean '--samples'?"),
     ],

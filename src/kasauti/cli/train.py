@@ -30,9 +30,9 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.data.split import load_split
 
     task = open_task(args)
-    split, findings = load_split(task, record="train")
     bench = Workbench(task, args.progress)
-    check_model(bench)
+    check_model(bench)  # before the version of the data is recorded
+    split, findings = load_split(task, record="train")
     with lock(task):
         id = train(bench, split)
     folder = state_path(task, "runs", id)
