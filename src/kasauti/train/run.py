@@ -187,6 +187,7 @@ def _train(
             "findings": [{**dataclasses.asdict(one), "severity": one.severity.value} for one in trained.findings],
             "trackers": trained.trackers,
             "ran": {"command": command(), "machine": machine(), "versions": versions(), "device": str(model.device)},
+            "prefix_sharing": trained.sharing,
         }
     )
 
