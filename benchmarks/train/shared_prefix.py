@@ -1,15 +1,15 @@
 """A training step on packed rows against TRL's, side by side: the same model, adapter, rows, batch and dtype.
 
-Walks in: nothing but the size of the run. Walks out: one JSON line, and `benchmarks/results/shared_prefix.json` with the
-machine it was measured on.
+Walks in: nothing but the size of the run. Walks out: one JSON line, and `benchmarks/results/shared_prefix.json` with
+the machine it was measured on.
 
 A case is a prefix of P tokens that B rows share, each with about 34 tokens of its own. What is timed is a whole step:
 collate, forward, backward, optimizer. The two sides take turns, and a figure is the ratio of their medians.
 
 The other side is TRL's SFTTrainer as a careful user sets it: supervised positions only, no gradient checkpointing (both
 sides alike). On a CPU TRL scores *every* position of a batch; here it is told not to, which makes it faster. It is run
-padded and, for `--packing`, with `bfd` packing in its padding-free form: on a CPU that means a dense mask over the whole
-pack, or, one row a pass, rows without padding. The fastest of them is what is compared with.
+padded, and in one case of the full run also as `bfd` packs rows, without padding: on a CPU that means a dense mask over
+the whole pack, or one row a pass. The fastest of them is what is compared with.
 
 The ceiling is the plain batch's tokens over the packed row's, B(P+s)/(P+Bs). `gradient_error` is the relative error of
 the adapter's gradient against the plain batch's, in float32, on the first four rows.
@@ -46,7 +46,7 @@ from kasauti.train.rows import IGNORED, Collator, dataset
 from kasauti.train.sharing import packed_rows_in
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from run import RESULTS, machine
+from run import RESULTS, machine  # type: ignore[import-not-found]
 
 END = 2
 OWN = (26, 42)
@@ -136,28 +136,30 @@ class Sides:
         """A step of ours."""
         with packed_rows_in(self.model.get_base_model()):
             self._pass(self.ours, self.ours.data_collator(self.rows))
-            self._update()
+            self.update()
 
     def padded(self) -> None:
         """A step of TRL's on a padded batch."""
         self._pass(self.plain, self.plain.data_collator(self.rows))
-        self._update()
+        self.update()
 
     def bfd(self) -> None:
         """A step of TRL's on the rows laid end to end, as its padding-free packing does."""
         self._pass(self.plain, _flat(self.rows))
-        self._update()
+        self.update()
 
     def bfd_by_row(self) -> None:
         """The same, one packed row a pass, accumulated."""
         for row in self.rows:
             self._pass(self.plain, _flat([row]))
-        self._update()
+        self.update()
 
     def _pass(self, trainer: Any, batch: dict[str, torch.Tensor]) -> None:
+        """Forward and backward."""
         trainer.training_step(self.model, batch, self.count)
 
-    def _update(self) -> None:
+    def update(self) -> None:
+        """The optimizer's step."""
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -187,7 +189,7 @@ def gradient_error(rows: Sequence[Supervised], shape: dict[str, Any], device: st
     found = []
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(model, rows, folder, device=device)
-        sides._update = lambda: None  # type: ignore[method-assign]
+        sides.update = lambda: None  # type: ignore[method-assign]
         for side in (sides.padded, sides.packed):
             side()
             found.append(torch.cat([p.grad.flatten().double() for p in model.parameters() if p.grad is not None]))
@@ -218,16 +220,14 @@ def operations(model: Any, tokens: int, attended: int) -> float:
     """Floating-point operations of a step: forward, and the backward pass to the inputs (frozen weights get none)."""
     text = model.config.get_text_config()
     embedded = text.vocab_size * text.hidden_size
-    linear = sum(p.numel() for p in model.parameters()) - embedded
-    width = text.num_attention_heads * text.hidden_size // text.num_attention_heads
-    return 2 * (2 * tokens * linear) + 3.5 * 4 * attended * width * text.num_hidden_layers
+    linears = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    linear = sum(module.in_features * module.out_features for module in linears) - embedded  # the head sees few tokens
+    width = text.num_attention_heads * (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+    return float(2 * (2 * tokens * linear) + 3.5 * 4 * attended * width * text.num_hidden_layers)
 
 
-def measure(case: Case, shape: dict[str, Any], device: str) -> dict[str, Any]:
-    """One case's figures."""
-    rows = rows_of(case, shape["vocab_size"])
-    error = gradient_error(rows[:4], shape, device)
-    model = network(shape, DTYPES[case.dtype], device)
+def compare(model: Any, case: Case, rows: Sequence[Supervised], device: str) -> dict[str, Any]:
+    """Both sides in turn on one model."""
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(model, rows, folder, device=device)
         names = ["padded", *(["bfd", "bfd_by_row"] if case.packing else [])]
@@ -239,11 +239,10 @@ def measure(case: Case, shape: dict[str, Any], device: str) -> dict[str, Any]:
                     seconds.append(took)
     median = {name: statistics.median(seconds) for name, seconds in taken.items()}
     other = min(names, key=lambda name: median[name])
-    plain = [len(row.ids) for row in rows]
     made = pack([{"input_ids": list(r.ids), "labels": list(r.labels)} for r in rows])
-    ceiling = sum(plain) / len(made.ids)
+    ceiling = sum(len(row.ids) for row in rows) / len(made.ids)
     ratio = median[other] / median["packed"]
-    rate = matrix_rate(DTYPES[case.dtype], device, shape["hidden_size"])
+    rate = matrix_rate(DTYPES[case.dtype], device, model.config.get_text_config().hidden_size)
     seen = sum((stop - start) * (stop - start) // 2 + (end - stop) * (stop - start) for start, stop, end in made.nodes)
     return {
         "prefix": case.prefix,
@@ -252,12 +251,18 @@ def measure(case: Case, shape: dict[str, Any], device: str) -> dict[str, Any]:
         "ratio": round(ratio, 3),
         "ceiling": round(ceiling, 3),
         "share_of_ceiling": round(ratio / ceiling, 3),
-        "gradient_error": error,
         "seconds": {name: round(value, 4) for name, value in median.items()},
         "compared_with": other,
         "share_of_matrix_rate": round(operations(model, len(made.ids), seen) / median["packed"] / rate, 3),
         "matrix_gflops": round(rate / 1e9, 1),
     }
+
+
+def measure(case: Case, shape: dict[str, Any], device: str) -> dict[str, Any]:
+    """One case's figures."""
+    rows = rows_of(case, shape["vocab_size"])
+    error = gradient_error(rows[:4], shape, device)
+    return {**compare(network(shape, DTYPES[case.dtype], device), case, rows, device), "gradient_error": error}
 
 
 def cases(quick: bool) -> list[Case]:
@@ -279,7 +284,7 @@ def cases(quick: bool) -> list[Case]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="three cases, under five minutes on two cores")
     parser.add_argument("--threads", type=int, default=0, help="threads of torch; its own choice where 0")
     given = parser.parse_args(arguments)

@@ -6,12 +6,12 @@ that are those of the plain batch. It does not know rows, labels or losses.
 It is registered with Transformers under the name `NAME`, so that no model is patched: whoever calls the network with a
 `tree` gets this, and without one the library's own SDPA.
 
-On a CPU the tree is computed node by node, without a mask and without a copy of the prefix for each row. A node's tokens
-see each other causally, and all of its descendants' tokens, which stand right behind it, see it whole. So a layer is a
-few calls of the flash kernel on slices, whose results are joined by their log-sum-exp (as in Milakov & Gimelshein 2018,
-arXiv 1805.02867, and Liu et al. 2023, arXiv 2310.01889). The backward pass calls the kernel's own on the same slices, with
-the *joined* output and log-sum-exp, which makes its gradients the exact ones. On CUDA it is FlexAttention with the same
-tree as a block mask; elsewhere SDPA with a boolean mask.
+On a CPU the tree is computed node by node, without a mask and without a copy of the prefix for each row. A node's
+tokens see each other causally, and all of its descendants' tokens, which stand right behind it, see it whole. So a
+layer is a few calls of the flash kernel on slices, whose results are joined by their log-sum-exp (as in Milakov and
+Gimelshein 2018, arXiv 1805.02867, and Liu et al. 2023, arXiv 2310.01889). The backward pass calls the kernel's own on
+the same slices, with the *joined* output and log-sum-exp, which makes its gradients the exact ones. On CUDA it is
+FlexAttention with the same tree as a block mask; elsewhere SDPA with a boolean mask.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Tree:
         return self._kept[key]
 
 
-class _ByNode(torch.autograd.Function):
+class _ByNode(torch.autograd.Function):  # type: ignore[misc]
     """Tree attention on a CPU; queries, keys and values [1, H, T, D] of one dtype."""
 
     @staticmethod

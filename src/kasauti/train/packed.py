@@ -7,7 +7,7 @@ what, by however many processes. It does not know TRL, checkpoints or metrics.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -15,18 +15,21 @@ from torch.utils.data import Sampler
 from kasauti.train.prefix import BLANK
 from kasauti.train.sharing import summed_loss
 
-if TYPE_CHECKING:
-    from transformers import Trainer as Base
-else:
-    Base = object
 
-
-class PackedRows(Base):
+class PackedRows:
     """Mixed into a trainer of Transformers before its class. The data collator packs; the network is within
     `packed_rows_in`."""
 
+    args: Any
+    accelerator: Any
+    data_collator: Any
+    train_dataset: Any
+    eval_dataset: Any
+    model_wrapped: Any
+    _prepare_inputs: Any
+
     def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+        super().__init__(**given)  # the trainer's
         self.model_accepts_loss_kwargs = True  # the loss below is over the tokens of the whole window
         rows = sorted(self.eval_dataset, key=lambda row: row["input_ids"])
         size = self.args.per_device_eval_batch_size
@@ -70,7 +73,7 @@ class PackedRows(Base):
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(self.eval_dataset))
 
 
-class Shuffled(Sampler[int]):
+class Shuffled(Sampler[int]):  # type: ignore[misc]
     """Every epoch its own order of the rows, the same on every machine; blank rows, if any, come last.
 
     It follows from the seed and the epoch alone, so a run that goes on needs nothing more to find its place.

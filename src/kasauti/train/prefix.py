@@ -101,9 +101,7 @@ def _write(made: Pack, rows: Sequence[Row], path: list[int], least: int) -> None
 
 def _teach(made: Pack, row: Row, path: Sequence[int]) -> None:
     """The targets of a row whose tokens stand at these positions; its first token is predicted from nothing."""
-    made.targets += [
-        (path[at - 1], label) for at, label in enumerate(row["labels"]) if label != IGNORED and at > 0
-    ]
+    made.targets += [(path[at - 1], label) for at, label in enumerate(row["labels"]) if label != IGNORED and at > 0]
 
 
 def _groups(rows: Sequence[Row], depth: int, least: int) -> list[Sequence[Row]]:

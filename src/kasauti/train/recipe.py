@@ -50,7 +50,7 @@ class Recipe:
     """Rows in one forward pass; batch must be a multiple of it. Where rows share a prefix, as many as take no more
     tokens than so many plain ones."""
     prefix_sharing: str = "auto"
-    """auto: what rows begin with alike is computed once for all of them, wherever the network allows it exactly; never."""
+    """auto: what rows begin with is computed once for all of them, where the network allows it exactly; or never."""
     learning_rate: float = 2e-4
     """At its peak; for LoRA about ten times that of full fine-tuning."""
     schedule: str = "cosine"

@@ -1,7 +1,7 @@
 """The loss of a packed micro-batch, and whether a network can be trained on packed rows at all.
 
-Walks in: a network, the tensors of a `Pack`. Walks out: the summed loss of its targets, with the plain batch's gradient.
-It does not know loops, optimizers or files.
+Walks in: a network, the tensors of a `Pack`. Walks out: the summed loss of its targets, with the plain batch's
+gradient. It does not know loops, optimizers or files.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ def _last_layer_at_places(network: Any) -> Iterator[None]:
     With a prefix of 500 tokens that saves most of one layer of work. The other positions get zeros, which nobody reads.
     """
     layers = getattr(network.base_model, "layers", None)
-    last = layers[-1] if layers is not None and len(layers) else None
-    output, mlp = getattr(getattr(last, "self_attn", None), "o_proj", None), getattr(last, "mlp", None)
+    last: Any = layers[-1] if layers is not None and len(layers) else None
+    output: Any = getattr(getattr(last, "self_attn", None), "o_proj", None)
+    mlp: Any = getattr(last, "mlp", None)
     if output is None or getattr(mlp, "down_proj", None) is None:  # not a layer of this shape (experts, say)
         yield
         return
