@@ -3,8 +3,8 @@
 Walks in: nothing; the weights are drawn at random from a configuration, since neither time nor memory depends on them.
 Walks out: one JSON line, and `benchmarks/results/shared_prefix_gpu.json` with the machine it was measured on.
 
-Two methods, QLoRA (NF4, double quantisation, computed in bfloat16) and LoRA in bfloat16; two measurements each: batch
-16 with a shared prefix of 500 tokens against TRL, and the peak of a step of 4 x 4 rows of 512 tokens that share nothing.
+Two methods, QLoRA (NF4, double quantisation, computed in bfloat16) and LoRA in bfloat16; two measurements each: 16 rows
+with a shared prefix of 500 tokens against TRL, and the peak of a step of 4 x 4 rows of 512 tokens that share nothing.
 Needs bitsandbytes for QLoRA. `--small` is the same with a tiny network, on a CPU too: it shows that the script runs.
 """
 
@@ -75,12 +75,12 @@ def quantised(shape: dict[str, Any], device: str) -> Any:
     return attach(model, LoraSettings(r=16, dropout=0.0), seed=0)
 
 
-def peak(model: Any, vocabulary: int, device: str) -> dict[str, float]:
+def peak(model: Any, vocabulary: int, device: str) -> dict[str, float | None]:
     """GiB at the most in a step of 4 x 4 rows of 512 tokens with gradient checkpointing, ours and TRL's padded one."""
     own = [rows_of(Case(prefix=478, batch=1, dtype="bf16", pairs=1), vocabulary, seed)[0] for seed in range(4)]
     model.gradient_checkpointing_enable()
     model.enable_input_require_grads()
-    found = {}
+    found: dict[str, float | None] = {}
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(model, own, folder, device=device)
         update = sides.update
@@ -91,7 +91,7 @@ def peak(model: Any, vocabulary: int, device: str) -> dict[str, float]:
             for _ in range(4):
                 getattr(sides, name)()
             update()
-            found[name] = round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else float("nan")
+            found[name] = round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None
     model.gradient_checkpointing_disable()
     return found
 

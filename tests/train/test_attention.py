@@ -132,7 +132,23 @@ def test_the_block_mask_for_cuda_says_the_same_as_the_boolean_one(window):
     tensors = made.tensors()
     tree = Tree(tensors["nodes"], tensors["position_ids"][0], tensors["places"])
     block, size = tree.block_mask(window), len(made.ids)
-    assert torch.equal(create_mask(block.mask_mod, None, None, size, size, device="cpu")[0, 0], tree.mask(window))
+    whole = create_mask(block.mask_mod, None, None, tree.filled, tree.filled, device="cpu")[0, 0]
+    assert torch.equal(whole[:size, :size], tree.mask(window))
+    assert not whole[:size, size:].any()
+    assert torch.equal(whole[size:, size:], torch.eye(tree.filled - size, dtype=torch.bool))
+
+
+def test_flex_attention_with_that_mask_gives_the_same_output():
+    from torch.nn.attention.flex_attention import flex_attention
+
+    made = pack(drawn(6, 14, seed=6, tree=True))
+    tensors = made.tensors()
+    tree = Tree(tensors["nodes"], tensors["position_ids"][0], tensors["places"])
+    torch.manual_seed(0)
+    given = [torch.randn(1, 2, len(made.ids), 16) for _ in range(3)]
+    filled = [torch.nn.functional.pad(x, (0, 0, 0, tree.filled - len(made.ids))) for x in given]
+    out = flex_attention(*filled, block_mask=tree.block_mask(12), scale=0.25)[:, :, : len(made.ids)]
+    assert torch.allclose(out, _ByNode.apply(*given, tree, 0.25, 12), atol=1e-5)
 
 
 def test_the_network_is_left_as_it_was_and_calls_without_a_tree_are_the_library_s():

@@ -23,9 +23,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 NAME = "kasauti_tree"
+STEP = 256
+"""FlexAttention is compiled for a length; lengths that are multiples of this make few of them."""
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -54,6 +56,7 @@ class Tree:
     def __init__(self, nodes: torch.Tensor, positions: torch.Tensor, places: torch.Tensor) -> None:
         self.positions, self.places = positions, places
         self.longest = int(positions.max()) + 1
+        self.filled = -(-len(positions) // STEP) * STEP
         self.parts: list[Part] = []
         self._nodes: list[tuple[int, int, int]] = [(int(a), int(b), int(c)) for a, b, c in nodes.tolist()]
         behind = 0  # the end of the last tree of the forest
@@ -83,11 +86,14 @@ class Tree:
         return self._kept["mask", window]
 
     def block_mask(self, window: int | None) -> Any:
-        """The same for FlexAttention."""
+        """The same for FlexAttention, filled up to a multiple of `STEP` with tokens that see themselves."""
         from torch.nn.attention.flex_attention import create_block_mask
 
         if ("block", window) not in self._kept:
-            ends_t, positions_t, size = self.ends(), self.positions, len(self.positions)
+            used, size = len(self.positions), self.filled
+            ends_t = torch.arange(1, size + 1, device=self.positions.device)
+            positions_t = torch.zeros_like(ends_t)
+            ends_t[:used], positions_t[:used] = self.ends(), self.positions
 
             def sees(batch: Any, head: Any, q: Any, k: Any) -> Any:
                 seen = (k <= q) & (q < ends_t[k])
@@ -185,8 +191,10 @@ def tree_attention(
     if query.device.type == "cuda" and not dropout:
         from transformers.integrations.flex_attention import flex_attention_forward
 
-        out = flex_attention_forward(module, query, key, value, tree.block_mask(window), scaling=scaling)[0]
-        return out, None
+        size = query.shape[2]
+        filled = [pad(x, (0, 0, 0, tree.filled - size)) for x in (query, key, value)]
+        out = flex_attention_forward(module, *filled, tree.block_mask(window), scaling=scaling)[0]
+        return out[:, :size], None
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     if query.device.type == "cpu" and not dropout and value.shape[-1] == query.shape[-1]:
