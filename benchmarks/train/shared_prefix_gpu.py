@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import torch
-from shared_prefix import RESULTS, Case, Sides, compare, machine, network, rows_of
+from shared_prefix import RESULTS, Case, Sides, compare, machine, network, rows_of  # type: ignore[import-not-found]
 from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.configuration_llama import LlamaConfig
@@ -84,7 +84,7 @@ def peak(model: Any, vocabulary: int, device: str) -> dict[str, float | None]:
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(model, own, folder, device=device)
         update = sides.update
-        sides.update = lambda: None  # type: ignore[method-assign]
+        sides.update = lambda: None
         for name in ("packed", "padded"):
             if device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
