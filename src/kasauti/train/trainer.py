@@ -143,7 +143,7 @@ def _said(reason: str, train: Sequence[Supervised]) -> str:
 def epoch_tokens(
     model: Any, train: Sequence[Supervised], recipe: Recipe, folder: Path, *, tokenizer: Any, end_ids: Sequence[int]
 ) -> int:
-    """Tokens that the network would see in one epoch, padding included, batched as the trainer batches them."""
+    """Tokens that the network would see in one epoch, padding included, what is shared once; batched as it trains."""
     packed = not _unshared(model, recipe)
     trainer, meter = _trainer(model, train, train[:1], recipe, folder, tokenizer, end_ids, [], packed=packed)
     before = meter.passed
