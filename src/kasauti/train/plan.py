@@ -44,7 +44,7 @@ class Calibration:
     tokens_per_second: float
     """Of training steps, padding included."""
     tokens_per_epoch: int
-    """That the network sees, padding included."""
+    """That the network sees, padding included; what rows share counts once a pass."""
     seconds_per_evaluation: float
     peak: int
     """Bytes held at the most: on a CPU by the process, on a GPU by its memory."""

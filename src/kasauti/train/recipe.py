@@ -16,6 +16,7 @@ from kasauti.core.names import suggestion
 
 METHODS = ("lora", "qlora", "full")
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
+SHARING = ("auto", "never")
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 SMALL_MODEL = 100_000_000
 """Parameters under which a model is small: it needs a higher learning rate and more passes than one of billions."""
@@ -46,7 +47,10 @@ class Recipe:
     batch: int = 16
     """Rows in one optimizer step, over all accumulation."""
     micro_batch: int = 4
-    """Rows in one forward pass; batch must be a multiple of it."""
+    """Rows in one forward pass; batch must be a multiple of it. Where rows share a prefix, as many as take no more
+    tokens than so many plain ones."""
+    prefix_sharing: str = "auto"
+    """auto: what rows begin with is computed once for all of them, where the network allows it exactly; or never."""
     learning_rate: float = 2e-4
     """At its peak; for LoRA about ten times that of full fine-tuning."""
     schedule: str = "cosine"
@@ -73,6 +77,7 @@ class Recipe:
     """Where figures are sent while it trains: tensorboard (where it is installed), mlflow, wandb, or none."""
 
 
+KNOWN = (("method", METHODS), ("schedule", SCHEDULES), ("prefix_sharing", SHARING), ("trackers", (*TRACKERS, "none")))
 FIELDS = tuple(field.name for field in dataclasses.fields(Recipe))
 POSITIVE = ("r", "alpha", "epochs", "batch", "micro_batch", "learning_rate", "length", "keep")
 SHARES = ("dropout", "warmup", "label_smoothing")
@@ -146,7 +151,7 @@ def _typed(name: str, value: Any) -> Any:
 
 def _check(recipe: Recipe) -> None:
     where = "task.yaml: train"
-    for name, known in (("method", METHODS), ("schedule", SCHEDULES), ("trackers", (*TRACKERS, "none"))):
+    for name, known in KNOWN:
         value = getattr(recipe, name)
         for one in (value,) if isinstance(value, str) else value:
             if one not in known:

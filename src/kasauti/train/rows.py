@@ -23,27 +23,16 @@ def dataset(rows: Sequence[Supervised]) -> Any:
     return Dataset.from_dict({"input_ids": [list(r.ids) for r in rows], "labels": [list(r.labels) for r in rows]})
 
 
-class Collator:
-    """Pads rows on the right and refuses a batch in which a row has nothing supervised or does not end as it must.
+class Checked:
+    """Refuses a row that has nothing supervised or does not end as it must.
 
     This is the last look before the network: what passes here is what is trained on.
     """
 
-    def __init__(self, pad_id: int, end_ids: Sequence[int]) -> None:
-        self.pad_id, self.end_ids = pad_id, frozenset(end_ids)
+    def __init__(self, end_ids: Sequence[int]) -> None:
+        self.end_ids = frozenset(end_ids)
 
-    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
-        longest = max(len(row["input_ids"]) for row in rows)
-        ids, labels, mask = [], [], []
-        for row in rows:
-            self._check(row["input_ids"], row["labels"])
-            padding = longest - len(row["input_ids"])
-            ids.append([*row["input_ids"], *[self.pad_id] * padding])
-            labels.append([*row["labels"], *[IGNORED] * padding])
-            mask.append([1] * len(row["input_ids"]) + [0] * padding)
-        return {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels), "attention_mask": torch.tensor(mask)}
-
-    def _check(self, ids: Sequence[int], labels: Sequence[int]) -> None:
+    def check(self, ids: Sequence[int], labels: Sequence[int]) -> None:
         supervised = [at for at, label in enumerate(labels) if label != IGNORED]
         if not supervised:
             raise SupervisionError("a row without a supervised token reached the trainer", mend="run `kasauti audit`")
@@ -57,3 +46,22 @@ class Collator:
             raise SupervisionError(
                 "a row whose answer has no end of turn reached the trainer", mend="run `kasauti audit`"
             )
+
+
+class Collator(Checked):
+    """Pads rows on the right, after the last look at each of them."""
+
+    def __init__(self, pad_id: int, end_ids: Sequence[int]) -> None:
+        super().__init__(end_ids)
+        self.pad_id = pad_id
+
+    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
+        longest = max(len(row["input_ids"]) for row in rows)
+        ids, labels, mask = [], [], []
+        for row in rows:
+            self.check(row["input_ids"], row["labels"])
+            padding = longest - len(row["input_ids"])
+            ids.append([*row["input_ids"], *[self.pad_id] * padding])
+            labels.append([*row["labels"], *[IGNORED] * padding])
+            mask.append([1] * len(row["input_ids"]) + [0] * padding)
+        return {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels), "attention_mask": torch.tensor(mask)}

@@ -29,7 +29,7 @@ from kasauti.model import adapters, quantise
 from kasauti.model.load import Loaded
 from kasauti.train.recipe import Recipe
 
-FORMAT = 2
+FORMAT = 3
 """Part of every run's id; raised when the same inputs would give another adapter."""
 ADAPTER = "adapter"
 
@@ -187,6 +187,7 @@ def _train(
             "findings": [{**dataclasses.asdict(one), "severity": one.severity.value} for one in trained.findings],
             "trackers": trained.trackers,
             "ran": {"command": command(), "machine": machine(), "versions": versions(), "device": str(model.device)},
+            "prefix_sharing": trained.sharing,
         }
     )
 

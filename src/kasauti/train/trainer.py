@@ -3,14 +3,16 @@
 Walks in: a network, proved rows, a recipe, a folder. Walks out: the folder with checkpoints and the log of the run.
 It knows no text.
 
-TRL's own dataset preparation is skipped, so that nothing tokenises, truncates or masks after the proof. Its loss
-computes logits at the supervised positions only.
+TRL's own dataset preparation is skipped, so that nothing tokenises, truncates or masks after the proof. Micro-batches
+are packed rows (`prefix.py`) with a loss of our own; where the network cannot take those, padded ones with TRL's loss.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +26,11 @@ from kasauti.core.types import Finding, Supervised
 from kasauti.model import adapters
 from kasauti.train import watch
 from kasauti.train.guard import Log, check_rows, impatient, nothing_good, review
+from kasauti.train.packed import PackedRows
+from kasauti.train.prefix import PackingCollator, rows_per_pass
 from kasauti.train.recipe import Recipe
 from kasauti.train.rows import IGNORED, Collator, dataset
+from kasauti.train.sharing import LOGIT_BYTES, packed_rows_in, reason_against, shared_by_all
 from kasauti.train.watch import Evaluate
 
 
@@ -46,6 +51,8 @@ class Trained:
     """Tokens and seconds of the steps of this process."""
     trackers: dict[str, str]
     """Tracker → where its figures went, or why they did not."""
+    sharing: str
+    """What was computed once for many rows, or why nothing was; a sentence."""
 
     @property
     def best_validation_loss(self) -> float:
@@ -82,7 +89,10 @@ def run_training(
     )
     trackers, tracking = _trackers(recipe, folder)
     limit = None if progress is silent else watch.machine_limit(model, recipe)
-    trainer, meter = _trainer(model, train, validation, recipe, folder, tokenizer, end_ids, tracking)
+    reason = _unshared(model, recipe)
+    sharing = _said(reason, train)
+    progress("prefix", 2, 2, sharing)
+    trainer, meter = _trainer(model, train, validation, recipe, folder, tokenizer, end_ids, tracking, packed=not reason)
     watcher = watch.Watcher(folder, meter, begun, evaluate, progress, limit)
     watcher.trainer = trainer
     trainer.add_callback(watcher)
@@ -91,7 +101,8 @@ def run_training(
         kept = read_json(Path(checkpoint) / "trainer_state.json")
         if impatient(watch.curve_of(kept["log_history"]), recipe.patience):  # it had stopped: the best is left to take
             trainer.args.num_train_epochs = round(kept["epoch"])
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with contextlib.nullcontext() if reason else packed_rows_in(_network(model)):
+        trainer.train(resume_from_checkpoint=checkpoint)
     state = trainer.state
     log = watch.log_of(state.log_history, begun, watcher.stopped)
     if (lost := nothing_good(log)) is not None or state.best_model_checkpoint is None:
@@ -109,17 +120,36 @@ def run_training(
         findings=review(log),
         meter=meter,
         trackers=trackers,
+        sharing=sharing,
     )
+
+
+def _network(model: Any) -> Any:
+    """Without its adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _unshared(model: Any, recipe: Recipe) -> str:
+    """Why rows are padded; empty where they are packed."""
+    return reason_against(_network(model)) if recipe.prefix_sharing == "auto" else "the recipe says never"
+
+
+def _said(reason: str, train: Sequence[Supervised]) -> str:
+    if reason:
+        return f"rows are padded, and nothing is shared between them: {reason}"
+    return f"rows are packed, and the {shared_by_all(train)} tokens that all begin with are computed once a pass"
 
 
 def epoch_tokens(
     model: Any, train: Sequence[Supervised], recipe: Recipe, folder: Path, *, tokenizer: Any, end_ids: Sequence[int]
 ) -> int:
-    """Tokens that the network would see in one epoch, padding included, batched as the trainer batches them."""
-    trainer, meter = _trainer(model, train, train[:1], recipe, folder, tokenizer, end_ids, [])
+    """Tokens that the network would see in one epoch, padding included, what is shared once; batched as it trains."""
+    packed = not _unshared(model, recipe)
+    trainer, meter = _trainer(model, train, train[:1], recipe, folder, tokenizer, end_ids, [], packed=packed)
+    before = meter.passed
     for _ in trainer.get_train_dataloader():
         continue
-    return meter.passed
+    return meter.passed - before
 
 
 def _trainer(
@@ -131,18 +161,23 @@ def _trainer(
     tokenizer: Any,
     end_ids: Sequence[int],
     tracking: list[Any],
+    *,
+    packed: bool,
 ) -> tuple[Any, watch.Meter]:
     """TRL's trainer on our rows, and the meter on its collator."""
     import torch
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
-    meter = watch.Meter(
-        Collator(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id, end_ids)
-    )
-    trainer = SFTTrainer(
+    class PackedTrainer(PackedRows, SFTTrainer):  # type: ignore[misc]
+        """TRL's loop, scheduler and checkpoints on packed rows."""
+
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    meter = watch.Meter(PackingCollator(end_ids) if packed else Collator(pad, end_ids))
+    rows = _rows_per_pass(train, recipe, model.config.get_text_config().vocab_size) if packed else recipe.micro_batch
+    trainer = (PackedTrainer if packed else SFTTrainer)(
         model=model,
-        args=_arguments(recipe, folder, model),
+        args=_arguments(recipe, folder, model, rows),
         data_collator=meter,
         train_dataset=dataset(train),
         eval_dataset=dataset(validation),
@@ -158,16 +193,37 @@ def _trainer(
     return trainer, meter
 
 
-def _arguments(recipe: Recipe, folder: Path, model: Any) -> Any:
+def _rows_per_pass(train: Sequence[Supervised], recipe: Recipe, vocabulary: int) -> int:
+    """Rows of one pass on packed rows: no more tokens than so many plain rows have, and logits that fit."""
+    answer = max(sum(label != IGNORED for label in row.labels) for row in train)
+    room = max(recipe.micro_batch, LOGIT_BYTES // (4 * vocabulary * answer))
+    share = recipe.batch // processes()
+    lengths = [len(row.ids) for row in train]
+    return rows_per_pass(lengths, shared_by_all(train), share, min(recipe.micro_batch, share), most=room)
+
+
+def processes() -> int:
+    """How many processes train this run together: torchrun and `accelerate launch` say it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _arguments(recipe: Recipe, folder: Path, model: Any, rows: int) -> Any:
     import torch
     from trl.trainer.sft_config import SFTConfig
+
+    if recipe.batch % (rows * processes()):
+        raise TrainingError(
+            f"a batch of {recipe.batch} rows in passes of {rows} cannot be divided among {processes()} processes",
+            where="task.yaml: train",
+            mend="make train.batch a multiple of train.micro_batch times the processes",
+        )
 
     cuda = model.device.type == "cuda"
     return SFTConfig(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.micro_batch,
-        gradient_accumulation_steps=recipe.batch // recipe.micro_batch,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=recipe.batch // (rows * processes()),
         per_device_eval_batch_size=max(recipe.micro_batch, 16),
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
@@ -199,6 +255,7 @@ def _arguments(recipe: Recipe, folder: Path, model: Any) -> Any:
         fp16=cuda and not torch.cuda.is_bf16_supported(),
         dataloader_pin_memory=cuda,
         train_sampling_strategy="group_by_length",
+        ddp_find_unused_parameters=False,
     )
 
 

@@ -1,0 +1,160 @@
+"""The loss of a packed micro-batch, and whether a network can be trained on packed rows at all.
+
+Walks in: a network, the tensors of a `Pack`. Walks out: the summed loss of its targets, with the plain batch's
+gradient. It does not know loops, optimizers or files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from kasauti.core.types import Supervised
+from kasauti.train.attention import Tree, tree_attention_in
+from kasauti.train.prefix import common, pack
+from kasauti.train.rows import IGNORED
+
+LOGIT_BYTES = 2**30
+"""Memory that the logits of one pass may take, in float32."""
+TOLERANCE = 0.05
+"""Relative difference of logits up to which a network counts as the same on packed rows; bfloat16 rounds at 0.004, and
+a network that sees another row, or a position that is not its own, is off by more than 0.5."""
+LAYERS = frozenset({"full_attention", "sliding_attention"})
+READY = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+"""Handed in as the attention mask: the library takes one of four dimensions as it is and makes none of its own."""
+
+
+def summed_loss(model: Any, batch: Mapping[str, torch.Tensor], smoothing: float = 0.0) -> torch.Tensor:
+    """-log P of every target, summed; with smoothing, that share of it is spread over the vocabulary.
+
+    Args:
+        model: called as a whole, so that what is wrapped around the network (DDP, FSDP, PEFT) works as always; within
+            `packed_rows_in`.
+        batch: `Pack.tensors`.
+    """
+    tree = Tree(batch["nodes"], batch["position_ids"][0], batch["places"])
+    logits_kv = model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        attention_mask=READY.to(batch["input_ids"].device),
+        logits_to_keep=batch["places"],
+        tree=tree,
+        use_cache=False,
+    ).logits[0].float()  # fmt: skip
+    place_of, labels = batch["place_of"], batch["labels"]
+    if not len(labels):  # a process whose part of the last batch is blank still takes part
+        return logits_kv.sum() * 0.0
+    if not torch.equal(place_of, torch.arange(len(logits_kv), device=place_of.device)):
+        logits_kv = logits_kv[place_of]
+    return cross_entropy(logits_kv, labels, reduction="sum", label_smoothing=smoothing)
+
+
+@contextlib.contextmanager
+def packed_rows_in(network: Any) -> Iterator[None]:
+    """Within it, a network of Transformers can be called with a tree; calls without one are as they were."""
+    with tree_attention_in(network), _last_layer_at_places(network):
+        yield
+
+
+@contextlib.contextmanager
+def _last_layer_at_places(network: Any) -> Iterator[None]:
+    """The last layer's attention output and MLP only where logits are needed: no later layer looks at the rest.
+
+    With a prefix of 500 tokens that saves most of one layer of work. The other positions get zeros, which nobody reads.
+    """
+    layers = getattr(network.base_model, "layers", None)
+    last: Any = layers[-1] if layers is not None and len(layers) else None
+    output: Any = getattr(getattr(last, "self_attn", None), "o_proj", None)
+    mlp: Any = getattr(last, "mlp", None)
+    if output is None or getattr(mlp, "down_proj", None) is None:  # not a layer of this shape (experts, say)
+        yield
+        return
+    places: list[torch.Tensor] = []
+    size = 0
+
+    def enter(module: Any, args: Any, kwargs: Any) -> None:
+        places.clear()
+        tree = kwargs.get("tree")
+        if tree is not None and len(tree.places) < len(tree.positions):
+            places.append(tree.places)
+
+    def narrow(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        nonlocal size
+        if not places:
+            return None
+        size = args[0].shape[1]
+        return (args[0][:, places[0]], *args[1:])
+
+    def widen(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor | None:
+        if not places:
+            return None
+        return output.new_zeros(1, size, output.shape[-1]).index_copy(1, places[0], output)
+
+    hooks = [last.register_forward_pre_hook(enter, with_kwargs=True)]
+    for module in (output, mlp):
+        hooks += [module.register_forward_pre_hook(narrow), module.register_forward_hook(widen)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def reason_against(network: Any) -> str:
+    """Why a network cannot be trained on packed rows, in a few words; empty where it can.
+
+    What is declared is read first; then two small rows are asked both ways, which finds what is not declared.
+    """
+    config = network.config.get_text_config()
+    other = sorted(set(getattr(config, "layer_types", None) or ()) - LAYERS)
+    if other:
+        return f"its layers of {other[0].replace('_', ' ')} carry a state from token to token"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "its attention scores are soft-capped"
+    if not getattr(network, "_supports_attention_backend", False):
+        return "its attention cannot be replaced"
+    if getattr(config, "attention_dropout", 0.0):
+        return "its attention has dropout"
+    try:
+        difference = _difference(network)
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        return f"it does not take packed rows ({type(error).__name__})"
+    return "" if difference <= TOLERANCE else f"its answers on packed rows are off by {difference:.0%}"
+
+
+@torch.no_grad()
+def _difference(network: Any) -> float:
+    """How far the logits of two small rows with a common beginning are from those of each row alone; relative."""
+    size = network.get_input_embeddings().num_embeddings
+    stem = [(7 * at + 3) % size for at in range(6)]
+    rows = [stem + [(11 * at + own) % size for at in range(4)] for own in (1, 2)]
+    made = pack([{"input_ids": row, "labels": [IGNORED] * len(row)} for row in rows])
+    was_training = network.training
+    network.eval()
+    try:
+        first, second = (_logits(network, torch.tensor([row], device=network.device)) for row in rows)
+        alone_tv = torch.cat([first, second[len(stem) :]])
+        positions = torch.tensor([made.positions], device=network.device)
+        tree = Tree(torch.tensor(made.nodes), positions[0], torch.arange(len(made.ids), device=network.device))
+        with packed_rows_in(network):
+            ids = torch.tensor([made.ids], device=network.device)
+            ready = READY.to(network.device)
+            packed_tv = _logits(network, ids, position_ids=positions, attention_mask=ready, tree=tree)
+    finally:
+        network.train(was_training)
+    varying = alone_tv - alone_tv.mean(dim=-1, keepdim=True)
+    return float((packed_tv - alone_tv).norm() / varying.norm().clamp(min=1e-9))
+
+
+def _logits(network: Any, ids: torch.Tensor, **given: Any) -> torch.Tensor:
+    logits_tv: torch.Tensor = network(input_ids=ids, use_cache=False, **given).logits[0].float()
+    return logits_tv
+
+
+def shared_by_all(rows: Sequence[Supervised]) -> int:
+    """Tokens that all rows begin with."""
+    return common(min(row.ids for row in rows), max(row.ids for row in rows))
