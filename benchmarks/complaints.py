@@ -154,7 +154,7 @@ def _fresh(draw: np.random.Generator) -> Iterator[tuple[str, int]]:
                 text[size // 2] = f"₹{number:,}"
             elif number < 1_000_000:
                 text[size // 3] = f"order {number}"
-            yield " ".join(text), int(label)
+            yield f"{' '.join(text).capitalize()}.", int(label)
 
 
 def _task(labels: list[str]) -> str:

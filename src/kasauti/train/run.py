@@ -194,7 +194,7 @@ def _train(
 
 
 def _counts(proof: Proof) -> dict[str, Any]:
-    return {k: v for k, v in dataclasses.asdict(dataclasses.replace(proof, samples=())).items() if k != "samples"}
+    return {name: getattr(proof, name) for name in proof.__dataclass_fields__ if name not in ("samples", "lengths", "cut")}
 
 
 def _save(model: Any, tokenizer: Any, frozen: FrozenTemplate, adapter: Path) -> None:
