@@ -36,7 +36,8 @@ PLANTED = {"exact": 0.005, "normalised": 0.005, "near": 0.01, "conflicting": 0.0
 LEAKED = 0.01
 """Share of the test rows that nearly repeat a training row."""
 _CHUNK = 20_000
-_SYLLABLES = [a + b for a in "b bh ch d dh g j k kh l m n p r s sh t th v y".split() for b in "a aa e i o u".split()]
+_CONSONANTS = ("b", "bh", "ch", "d", "dh", "g", "j", "k", "kh", "l", "m", "n", "p", "r", "s", "sh", "t", "th", "v", "y")
+_SYLLABLES = [a + b for a in _CONSONANTS for b in ("a", "aa", "e", "i", "o", "u")]
 
 
 def write_task(folder: Path, rows: int, seed: int) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """The proof, over every row, that a model is taught the answer and its end, and nothing else.
 
 Walks in: rows, a frozen template, its tokenizer, and optionally the very ids and labels that a trainer is about to
-feed. Walks out: a `Proof` with counts and sample views, or a `SupervisionError` that names the first row at fault. It does not
-make ids and labels: it decodes what it is given and compares.
+feed. Walks out: a `Proof` with counts and sample views, or a `SupervisionError` that names the first row at fault. It
+does not make ids and labels: it decodes what it is given and compares.
 """
 
 from __future__ import annotations

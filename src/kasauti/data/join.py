@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,7 @@ def _table(one: Sets, two: Sets | None, threshold: float) -> _Table:
 def _classes(sizes: Ints) -> Iterator[tuple[int, int, int]]:
     """(first, last + 1, size) of every run of sets of one size."""
     cuts = np.concatenate(([0], np.flatnonzero(np.diff(sizes)) + 1, [len(sizes)]))
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, last in pairwise(cuts):
         if first < last:
             yield int(first), int(last), int(sizes[first])
 
@@ -168,7 +168,7 @@ def _runs(table: _Table) -> Iterator[tuple[Ints, Ints, Ints, Ints]]:
         if len(keys) < 2:
             continue
         keys.sort()
-        bits = np.uint64(int(len(table.sizes)).bit_length())
+        bits = np.uint64(len(table.sizes).bit_length())
         positions = (keys & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
         keys >>= bits
         ends = np.append(np.flatnonzero(keys[1:] != keys[:-1]) + 1, len(keys))
@@ -207,7 +207,7 @@ def _written(table: _Table, least: int, most: int, words: int) -> NDArray[np.uin
     Two sets of the same size or more meet within shorter prefixes than a set and a smaller one, but a set here is both
     the smaller and the larger; it is written down once, as the larger.
     """
-    t, bits = table.threshold, np.uint64(int(len(table.sizes)).bit_length())
+    t, bits = table.threshold, np.uint64(len(table.sizes).bit_length())
     alone = table.first == len(table.sizes)
     found: list[NDArray[np.uint64]] = []
     for first, last, size in _classes(table.sizes):

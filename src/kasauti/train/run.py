@@ -193,8 +193,12 @@ def _train(
     )
 
 
+_OF_SINGLE_ROWS = ("samples", "lengths", "cut")
+"""Fields of a proof that are as long as the data."""
+
+
 def _counts(proof: Proof) -> dict[str, Any]:
-    return {name: getattr(proof, name) for name in proof.__dataclass_fields__ if name not in ("samples", "lengths", "cut")}
+    return {f.name: getattr(proof, f.name) for f in dataclasses.fields(proof) if f.name not in _OF_SINGLE_ROWS}
 
 
 def _save(model: Any, tokenizer: Any, frozen: FrozenTemplate, adapter: Path) -> None:
