@@ -21,13 +21,14 @@ from pathlib import Path
 from kasauti.core.files import write_json
 
 BENCHMARKS = {
-    "duplicates": "the exact near-duplicate join against comparing every pair",
+    "audit": "the whole audit of 100,000 and of a million generated rows",
+    "duplicates": "the exact near-duplicate join beside comparing every pair, datasketch and rensa",
     "plan": "what `kasauti plan` predicts against what `kasauti train` takes",
 }
 """Module beside this one → what it measures."""
 
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("kasauti", "numpy", "scikit-learn", "torch", "transformers", "peft", "trl")
+LIBRARIES = ("kasauti", "numpy", "scikit-learn", "torch", "transformers", "peft", "trl", "datasketch", "rensa")
 
 
 def machine() -> dict[str, object]:

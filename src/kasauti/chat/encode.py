@@ -55,7 +55,14 @@ class Encoder:
         self.tokenizer = tokenizer
         self.controls = control_strings(tokenizer, template_text)
         self._pattern = re.compile("|".join(map(re.escape, self.controls)) or "(?!)")
+        # Only before these may a text be cut: they take in nothing of what is around them, whatever that is.
+        self._clean = {
+            str(token.content)
+            for token in tokenizer.added_tokens_decoder.values()
+            if tokenizer.is_fast and not (token.lstrip or token.rstrip or token.normalized or token.single_word)
+        }
         self._decoded: dict[int, str] = {}
+        self._ends: dict[str, list[int]] = {}
 
     def protect(self, contents: Sequence[str]) -> tuple[list[str], str]:
         """Put a mark into every control string of the contents.
@@ -121,6 +128,52 @@ class Encoder:
         cut, head = self._shared_head(plain)
         rest = iter(self._batch([text[cut:] for text in plain]))
         return [self.encode(text, mark) if mark else head + next(rest) for text, mark in zip(texts, marks, strict=True)]
+
+    def encode_pairs(
+        self, prompts: Sequence[str], continuations: Sequence[str], marks: Sequence[str]
+    ) -> list[tuple[list[int], list[int]]]:
+        """`encode` of every prompt, and of every prompt with its continuation.
+
+        The two have all but their end in common, so what stands before the prompt's last control token is encoded once
+        for both, and the ends, which recur, once for all. As in `encode_many`, the first row is encoded both ways.
+        """
+        wholes = [prompt + more for prompt, more in zip(prompts, continuations, strict=True)]
+        end = self._shared_end(prompts, wholes, marks)
+        if not end:
+            return list(zip(self.encode_many(prompts, marks), self.encode_many(wholes, marks), strict=True))
+        shared = [not mark and prompt.endswith(end) for prompt, mark in zip(prompts, marks, strict=True)]
+        heads = [prompt[: len(prompt) - len(end)] for prompt, here in zip(prompts, shared, strict=True) if here]
+        before = iter(self.encode_many(heads, [""] * len(heads)))
+        made = []
+        for prompt, whole, mark, here in zip(prompts, wholes, marks, shared, strict=True):
+            if here:
+                head, ending = next(before), whole[len(prompt) - len(end) :]
+                made.append((head + self._end_ids(end), head + self._end_ids(ending)))
+            else:
+                made.append((self.encode(prompt, mark), self.encode(whole, mark)))
+        return made
+
+    def _shared_end(self, prompts: Sequence[str], wholes: Sequence[str], marks: Sequence[str]) -> str:
+        """What the prompts end with from their last control token on; empty where nothing is shared."""
+        first = next((row for row, mark in enumerate(marks) if not mark), None)
+        if first is None or len(prompts) < 8:
+            return ""
+        prompt, whole = prompts[first], wholes[first]
+        last = max(self._pattern.finditer(prompt), key=lambda match: match.start(), default=None)
+        if last is None or not last.start() or last.group() not in self._clean:
+            return ""
+        cut = last.start()
+        head, end = self.encode(prompt[:cut]), prompt[cut:]
+        same = head + self._end_ids(end) == self.encode(prompt)
+        return end if same and head + self._end_ids(whole[cut:]) == self.encode(whole) else ""
+
+    def _end_ids(self, text: str) -> list[int]:
+        found = self._ends.get(text)
+        if found is None:
+            if len(self._ends) > 4096:
+                self._ends.clear()
+            found = self._ends[text] = self.encode(text)
+        return found
 
     def _shared_head(self, texts: Sequence[str]) -> tuple[int, list[int]]:
         if len(texts) < 8:

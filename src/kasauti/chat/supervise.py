@@ -87,7 +87,7 @@ def supervise(
     """
     renderer = Renderer(frozen, tokenizer)
     limits = Limits(max_length=max_length, reserve=reserve, shorten=shorten)
-    return next(_supervise_chunk(renderer, [(0, messages, answer)], limits))
+    return next(supervise_chunk(renderer, [(0, messages, answer)], limits))[0]
 
 
 def supervise_rows(
@@ -108,20 +108,30 @@ def supervise_rows(
     limits = Limits(max_length=max_length, reserve=reserve, shorten=shorten)
     stream = iter(rows)
     while chunk := list(islice(stream, CHUNK)):
-        yield from _supervise_chunk(renderer, chunk, limits)
+        for made, _ in supervise_chunk(renderer, chunk, limits):
+            yield made
 
 
-def _supervise_chunk(renderer: Renderer, chunk: Sequence[Row], limits: Limits) -> Iterator[SupervisedRow]:
+def supervise_chunk(
+    renderer: Renderer, chunk: Sequence[Row], limits: Limits
+) -> Iterator[tuple[SupervisedRow, list[int] | None]]:
+    """Rows that are rendered and tokenised together, each with the ids of its prompt as it would be asked.
+
+    `Renderer.render_prompts` would render the same messages with the same function and give the same ids; None where
+    that is not so, since the answer has a part in the prompt's mark, or since the messages were shortened.
+    """
     texts = [in_row(row, renderer.texts, messages, answer) for row, messages, answer in chunk]
     marks = [text.mark for text in texts]
-    prompts = renderer.encoder.encode_many([text.prompt for text in texts], marks)
-    wholes = renderer.encoder.encode_many([text.prompt + text.continuation for text in texts], marks)
-    for (row, messages, answer), text, prompt_ids, whole in zip(chunk, texts, prompts, wholes, strict=True):
+    pairs = renderer.encoder.encode_pairs(
+        [text.prompt for text in texts], [text.continuation for text in texts], marks
+    )
+    for (row, messages, answer), text, (prompt_ids, whole) in zip(chunk, texts, pairs, strict=True):
         ids = in_row(row, renderer.join, prompt_ids, whole, text)
         made = in_row(row, _labelled, renderer, row, prompt_ids, ids, text)
+        asked = None if text.mark else prompt_ids
         if limits.max_length is not None and len(ids) > _allowed(limits, made):
-            made = in_row(row, _shortened, renderer, (row, messages, answer), made, limits)
-        yield made
+            made, asked = in_row(row, _shortened, renderer, (row, messages, answer), made, limits), None
+        yield made, asked
 
 
 def _allowed(limits: Limits, made: SupervisedRow) -> int:
@@ -160,7 +170,7 @@ def _shortened(renderer: Renderer, given: Row, made: SupervisedRow, limits: Limi
             mend="Allow more tokens (train: max_length), or leave the row out.",
         )
     shorter, removed = renderer.fit(messages, limit)
-    made = next(_supervise_chunk(renderer, [(0, shorter, answer)], Limits()))
+    made, _ = next(supervise_chunk(renderer, [(0, shorter, answer)], Limits()))
     return replace(made, row=row, messages=tuple(shorter), removed=removed)
 
 

@@ -79,31 +79,42 @@ def _prove(
     seen: Seen,
 ) -> None:
     from kasauti.chat.render import Renderer
+    from kasauti.chat.workers import prove_many
     from kasauti.model.load import window_of, without_weights
     from kasauti.train.checks import labels_that_begin_alike, own_control_strings, too_long
-    from kasauti.train.run import proved_rows
+    from kasauti.train.run import longest_answer
 
     frozen, tokenizer, recipe = bench.frozen, bench.tokenizer, bench.recipe
     renderer, window = Renderer(frozen, tokenizer), window_of(without_weights(task.model, task.folder))
-    total, done, whole = sum(map(len, parts.values())), 0, True
+    total, before, whole = sum(map(len, parts.values())), 0, True
     counts: dict[str, Any] = {}
     lengths: list[int] = []
     for part, examples in parts.items():
-        progress("prove", done, total, part)
-        rows, done = _answered(task, examples), done + len(examples)
+        progress("prove", before, total, part)
+        rows = _answered(task, examples)
         try:
-            made, proof = proved_rows(task, rows, frozen, tokenizer, recipe)
+            proof = prove_many(
+                frozen,
+                tokenizer,
+                ((row.row, messages(task, row, with_answer=False), row.answer or "") for row in rows),
+                max_length=recipe.length,
+                reserve=longest_answer(task, frozen, tokenizer),
+                allow_unknown=bool(task.labels),
+                done=lambda number, before=before, part=part: progress("prove", before + number, total, part),
+            )
         except KasautiError as error:
             why = "A model that is taught this learns something else than the answer and its end."
             seen.findings.append(_stop("supervision", error, part, why))
             whole = False
             continue
-        lengths += [len(row.ids) for row in made]
+        finally:
+            before += len(examples)
+        lengths += proof.lengths
         for name in SUMMED:
             counts[name] = counts.get(name, 0) + getattr(proof, name)
         for name in LARGEST:
             counts[name] = max(counts.get(name, 0), getattr(proof, name))
-        seen.findings += too_long(task, part, rows, made, renderer, recipe.length, window)
+        seen.findings += too_long(task, part, rows, proof.cut, renderer, recipe.length, window)
         seen.findings += own_control_strings(part, rows, renderer)
     seen.findings += labels_that_begin_alike(task, frozen, tokenizer) if whole else []
     progress("prove", total, total)

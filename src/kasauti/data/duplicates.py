@@ -2,24 +2,26 @@
 
 Walks in: texts. Walks out: groups and pairs of indices. It does not know labels, parts or files.
 
-Near-duplicates come from an exact join (prefix and position filter, Xiao et al., "Efficient similarity joins for
-near-duplicate detection", TODS 2011): no pair at or above the threshold is missed, and none below it is told.
+Near-duplicates come from the exact join of `join.py`: no pair at or above the threshold is missed, and none below it
+is told.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import unicodedata
-from bisect import bisect_left
-from collections import Counter, defaultdict
+from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+from kasauti.data.join import Pairs, Sets, clusters, similar_across, similar_pairs
 
 Pair = tuple[int, int, float]
 """Two indices and the Jaccard similarity of their word sets, 0 to 1."""
-
-_SLACK = 1e-9
-"""Keeps a bound that is a whole number from being rounded past it; what it lets through is verified exactly."""
 
 
 class _Signs(dict[int, str | None]):
@@ -45,6 +47,17 @@ def normalise(text: str) -> str:
 
     A text of nothing but signs keeps them, so that "???" and "!" are not the same text.
     """
+    reading = _reading.get()
+    if reading is None:
+        return _normal(text)
+    found = reading.normal.get(text)
+    if found is None:
+        found = _normal(text)
+        reading.normal[text] = text if found == text else found
+    return found
+
+
+def _normal(text: str) -> str:
     if text.isascii():
         return _bare(text.casefold())
     for _ in range(_PASSES):
@@ -102,16 +115,16 @@ def merge(count: int, groups: Iterable[Sequence[int]]) -> list[int]:
 def near_duplicates(texts: Sequence[str], threshold: float) -> list[Pair]:
     """All pairs `i < j` whose word sets have Jaccard similarity ≥ `threshold`, sorted.
 
-    Time is about linear in short texts; the list itself is quadratic in the size of a group of equal texts. Blank texts
+    Time is about linear in the texts; the list itself is quadratic in the size of a group of equal texts. Blank texts
     are in no pair.
 
     Raises:
         ValueError: `threshold` is not in (0, 1].
     """
-    sets = _Distinct(texts)
+    sets = _Distinct(texts, _reader())
     pairs = [
         (min(i, j), max(i, j), similarity)
-        for a, b, similarity in _self_join(sets.words, threshold)
+        for a, b, similarity in _listed(similar_pairs(sets.sets, threshold))
         for i in sets.members[a]
         for j in sets.members[b]
     ]
@@ -121,22 +134,21 @@ def near_duplicates(texts: Sequence[str], threshold: float) -> list[Pair]:
 
 
 def near_groups(texts: Sequence[str], threshold: float) -> list[list[int]]:
-    """Clusters of two or more texts linked by pairs at or above `threshold`; linear also where many texts are equal."""
-    sets = _Distinct(texts)
-    links = [[sets.members[a][0], sets.members[b][0]] for a, b, _ in _self_join(sets.words, threshold)]
-    roots = merge(len(texts), [*links, *sets.members])
+    """Clusters of two or more texts linked by pairs at or above `threshold`, ordered by their first index."""
+    sets = _Distinct(texts, _reader())
     found: defaultdict[int, list[int]] = defaultdict(list)
-    for index, root in enumerate(roots):
-        found[root].append(index)
-    return [group for group in found.values() if len(group) > 1]
+    for cluster, members in zip(clusters(sets.sets, threshold).tolist(), sets.members, strict=True):
+        found[cluster] += members
+    return sorted(sorted(group) for group in found.values() if len(group) > 1)
 
 
 def near_duplicates_across(a: Sequence[str], b: Sequence[str], threshold: float) -> list[Pair]:
     """All `(i in a, j in b, similarity)` at or above `threshold`, sorted; see `near_duplicates`."""
-    left, right = _Distinct(a), _Distinct(b)
+    reader = _reader()
+    left, right = _Distinct(a, reader), _Distinct(b, reader)
     return sorted(
         (i, j, similarity)
-        for x, y, similarity in _cross_join(left.words, right.words, threshold)
+        for x, y, similarity in _listed(similar_across(left.sets, right.sets, threshold))
         for i in left.members[x]
         for j in right.members[y]
     )
@@ -144,112 +156,71 @@ def near_duplicates_across(a: Sequence[str], b: Sequence[str], threshold: float)
 
 def nearest_across(a: Sequence[str], b: Sequence[str], threshold: float) -> list[Pair]:
     """For each text of `a` that has one, its most similar text of `b` at or above `threshold`; the first of equals."""
-    left, right = _Distinct(a), _Distinct(b)
+    reader = _reader()
+    left, right = _Distinct(a, reader), _Distinct(b, reader)
     best: dict[int, tuple[float, int]] = {}
-    for x, y, similarity in _cross_join(left.words, right.words, threshold):
+    for x, y, similarity in _listed(similar_across(left.sets, right.sets, threshold)):
         best[x] = min(best.get(x, (0.0, 0)), (-similarity, right.members[y][0]))
     return sorted((i, j, -negated) for x, (negated, j) in best.items() for i in left.members[x])
+
+
+def _listed(pairs: Pairs) -> Iterator[Pair]:
+    a, b, similarity = pairs
+    return zip(a.tolist(), b.tolist(), similarity.tolist(), strict=True)
+
+
+class _Read:
+    """Texts as sets of word numbers, each text read once."""
+
+    def __init__(self) -> None:
+        self.normal: dict[str, str] = {}
+        """Text → its normal form."""
+        self._set_of: dict[str, bytes] = {}
+        """Text → the numbers of its words, ascending, four bytes each; equal sets are one object."""
+        self._kept: dict[bytes, bytes] = {}
+        self._numbers: defaultdict[str, int] = defaultdict(lambda: len(self._numbers))
+
+    def words(self, text: str) -> bytes:
+        """The set of a text; empty for a blank one."""
+        found = self._set_of.get(text)
+        if found is None:
+            numbers = array("i", sorted(set(map(self._numbers.__getitem__, normalise(text).split()))))
+            found = numbers.tobytes()
+            found = self._set_of[text] = self._kept.setdefault(found, found)
+        return found
+
+
+_reading: ContextVar[_Read | None] = ContextVar("_reading", default=None)
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Within this block each text is normalised and cut into words once, whoever asks; forgotten at its end.
+
+    An audit asks seven times for the same texts. What is kept costs about 500 bytes a row.
+    """
+    if _reading.get() is not None:
+        yield
+        return
+    token = _reading.set(_Read())
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+def _reader() -> _Read:
+    return _reading.get() or _Read()
 
 
 class _Distinct:
     """The distinct word sets of texts, and which texts have each; blank texts are left out."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        found: defaultdict[frozenset[str], list[int]] = defaultdict(list)
+    def __init__(self, texts: Sequence[str], reader: _Read) -> None:
+        found: defaultdict[bytes, list[int]] = defaultdict(list)
         for index, text in enumerate(texts):
-            found[words(text)].append(index)
-        found.pop(frozenset(), None)
-        self.words = list(found)
+            found[reader.words(text)].append(index)
+        found.pop(b"", None)
+        starts = np.concatenate(([0], np.cumsum([len(words) for words in found], dtype=np.int64) // 4))
+        self.sets = Sets(starts.astype(np.int64), np.frombuffer(b"".join(found), np.int32))
         self.members = list(found.values())
-
-
-def _ranked(*collections: Sequence[frozenset[str]]) -> list[list[tuple[int, ...]]]:
-    """Every set as its words' ranks, ascending: the rarest word first, so that prefixes collide seldom."""
-    counts = Counter(word for sets in collections for s in sets for word in s)
-    ordered = sorted(counts, key=lambda word: (counts[word], word))
-    rank = {word: number for number, word in enumerate(ordered)}
-    return [[tuple(sorted(map(rank.__getitem__, s))) for s in sets] for sets in collections]
-
-
-def _by_size(sets: Sequence[tuple[int, ...]]) -> list[int]:
-    return sorted(range(len(sets)), key=lambda number: len(sets[number]))
-
-
-def _self_join(sets: Sequence[frozenset[str]], threshold: float) -> Iterator[Pair]:
-    (ranked,) = _ranked(sets)
-    index = _Index(threshold, 2 * threshold / (1 + threshold))
-    for number in _by_size(ranked):
-        for other, similarity in index.probe(ranked[number]):
-            yield other, number, similarity
-        index.add(number, ranked[number])
-
-
-def _cross_join(a: Sequence[frozenset[str]], b: Sequence[frozenset[str]], threshold: float) -> Iterator[Pair]:
-    left, right = _ranked(a, b)
-    index = _Index(threshold, threshold)
-    for number in _by_size(right):
-        index.add(number, right[number])
-    for number in _by_size(left):
-        for other, similarity in index.probe(left[number]):
-            yield number, other, similarity
-
-
-class _Index:
-    """Sets of ranks, found by the words of their prefixes. Sets are added, and probed, in order of size.
-
-    Two sets of similarity t share a word within the first `n - ceil(t·n) + 1` of each. Where all that is probed later
-    is at least as large as what was added, a shorter prefix is enough to index (share `2t/(1+t)` in place of t).
-
-    Args:
-        threshold: t, in (0, 1].
-        share: the share that decides how much of a set is indexed.
-    """
-
-    def __init__(self, threshold: float, share: float) -> None:
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold is {threshold}, expected more than 0 and at most 1")
-        self._threshold = threshold
-        self._share = share
-        self._postings: defaultdict[int, tuple[list[int], list[int], list[int]]] = defaultdict(lambda: ([], [], []))
-        """Word → sizes, numbers and positions of the sets that have it in their prefix, sizes ascending."""
-        self._sets: dict[int, frozenset[int]] = {}
-
-    def add(self, number: int, ranks: tuple[int, ...]) -> None:
-        """Index a set; sizes must not fall from call to call."""
-        size = len(ranks)
-        for position, rank in enumerate(ranks[: _prefix(size, self._share)]):
-            sizes, numbers, positions = self._postings[rank]
-            sizes.append(size)
-            numbers.append(number)
-            positions.append(position)
-        self._sets[number] = frozenset(ranks)
-
-    def probe(self, ranks: tuple[int, ...]) -> Iterator[tuple[int, float]]:
-        """The sets at or above the threshold, and how similar they are."""
-        size, t = len(ranks), self._threshold
-        own, seen = frozenset(ranks), set()
-        smallest, largest = math.ceil(t * size - _SLACK), math.floor(size / t + _SLACK)
-        needed = t / (1 + t)
-        for place, rank in enumerate(ranks[: _prefix(size, t)]):
-            if rank not in self._postings:
-                continue
-            sizes, numbers, positions = self._postings[rank]
-            for at in range(bisect_left(sizes, smallest), len(sizes)):
-                other_size, number = sizes[at], numbers[at]
-                if other_size > largest:
-                    break
-                if number in seen:
-                    continue
-                seen.add(number)
-                # this is the first word that both have: what is left on either side bounds what they can share
-                left = min(size - place, other_size - positions[at])
-                if left < needed * (size + other_size) - _SLACK:
-                    continue
-                shared = len(own & self._sets[number])
-                similarity = shared / (size + other_size - shared)
-                if similarity >= t:
-                    yield number, similarity
-
-
-def _prefix(size: int, share: float) -> int:
-    return size - math.ceil(share * size - _SLACK) + 1

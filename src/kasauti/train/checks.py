@@ -12,8 +12,9 @@ from typing import Any
 
 from kasauti.chat.frozen import FrozenTemplate
 from kasauti.chat.render import Renderer
-from kasauti.chat.supervise import SupervisedRow, supervise_rows
-from kasauti.core.types import Example, Finding, Message, Severity, Supervised, Task
+from kasauti.chat.supervise import supervise_rows
+from kasauti.chat.totals import Cut
+from kasauti.core.types import Example, Finding, Message, Severity, Task
 from kasauti.data.checks.control import CHAT
 from kasauti.data.checks.evidence import SHOWN, quote, row_numbers, share
 from kasauti.data.conversation import messages
@@ -28,7 +29,7 @@ def too_long(
     task: Task,
     part: str,
     examples: Sequence[Example],
-    made: Sequence[Supervised],
+    cut: Sequence[Cut],
     renderer: Renderer,
     limit: int,
     window: int | None,
@@ -39,16 +40,16 @@ def too_long(
         task: the task.
         part: the part's name.
         examples: its rows.
-        made: what will be trained, one for each row, shortened to `limit` where that was needed.
+        cut: those that were shortened to `limit`, as a proof over `examples` names them.
         renderer: template and tokenizer.
         limit: the recipe's length, in tokens; no more than `window`.
         window: what the model takes; None where it does not say.
     """
     losses = []
-    for example, row in zip(examples, made, strict=True):
-        if isinstance(row, SupervisedRow) and row.removed:
-            whole = len(renderer.render_prompt(messages(task, example, with_answer=False)))
-            losses.append((whole - row.prefix_length, whole + len(row.ids) - row.prefix_length, example))
+    for one in cut:
+        example = examples[one.index]
+        whole = len(renderer.render_prompt(messages(task, example, with_answer=False)))
+        losses.append((whole - one.prefix_length, whole + one.length - one.prefix_length, example))
     if not losses:
         return []
     losses.sort(key=lambda loss: -loss[0])

@@ -203,8 +203,12 @@ def trainable(model: Any, recipe: Recipe) -> Any:
     return adapters.attach(quantise.prepare(model) if quantise.layers(model) else model, shape, recipe.seed)
 
 
+_OF_SINGLE_ROWS = ("samples", "lengths", "cut")
+"""Fields of a proof that are as long as the data."""
+
+
 def _counts(proof: Proof) -> dict[str, Any]:
-    return {k: v for k, v in dataclasses.asdict(dataclasses.replace(proof, samples=())).items() if k != "samples"}
+    return {f.name: getattr(proof, f.name) for f in dataclasses.fields(proof) if f.name not in _OF_SINGLE_ROWS}
 
 
 def _save(model: Any, tokenizer: Any, frozen: FrozenTemplate, adapter: Path) -> None:

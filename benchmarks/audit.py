@@ -1,0 +1,110 @@
+"""The whole audit of 100,000 and of a million generated rows: seconds of each stage, memory, and what a row costs.
+
+Walks in: nothing. Walks out: figures, a plain dict. It does not know where they are kept.
+
+Each size is audited in a process of its own, as `kasauti audit` does it: files read, rows split, all checks, the proof
+over every row, both files written. The check for likely mislabelled rows, which judges a sample above 100,000 rows, runs
+afterwards and is timed by itself. Memory is what all processes together hold (resident; what they share counts twice),
+looked at every fifth of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from complaints import write_task
+
+SIZES = (100_000, 1_000_000)
+LEFT_OUT = "mislabelled"
+LOOK = 0.2
+"""Seconds between two looks at the memory."""
+
+
+def run(seed: int = 42, sizes: tuple[int, ...] = SIZES) -> dict[str, object]:
+    """Figures of each size, and the ratio of the largest's cost of a row to the smallest's.
+
+    Raises:
+        RuntimeError: an audit failed, or found fewer repeated rows than were planted.
+    """
+    found: dict[str, Any] = {}
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            planted = write_task(Path(folder), rows, seed)
+            figures = _measured(Path(folder))
+        least = sum(planted[kind] for kind in ("exact", "normalised", "near", "conflicting"))
+        # a tenth of the rows that test rows repeat are validation rows by now
+        if figures["repeated_rows"] < least or figures["leaked_rows"] < 0.8 * planted["leaked"]:
+            raise RuntimeError(f"planted {planted}, found {figures['repeated_rows']} and {figures['leaked_rows']}")
+        found[str(rows)] = {"planted": planted, **figures}
+    first, last = found[str(sizes[0])], found[str(sizes[-1])]
+    growth = sizes[-1] / sizes[0]
+    return {
+        "sizes": found,
+        "times_linear": round(last["seconds"] / first["seconds"] / growth, 3),
+        "times_linear_of_processor_seconds": round(last["processor_seconds"] / first["processor_seconds"] / growth, 3),
+    }
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    """The figures of one audit, made in a process of its own."""
+    import psutil
+
+    out, peak, peaks = folder / "figures.json", 0, {"audit": 0, LEFT_OUT: 0}
+    child = subprocess.Popen([sys.executable, __file__, str(folder), str(out)])
+    watched = psutil.Process(child.pid)
+    while child.poll() is None:
+        stage = LEFT_OUT if (folder / "audited").exists() else "audit"
+        try:
+            peak = sum(one.memory_info().rss for one in [watched, *watched.children(recursive=True)])
+        except psutil.Error:  # one has just ended
+            continue
+        peaks[stage] = max(peaks[stage], peak)
+        time.sleep(LOOK)
+    if child.returncode:
+        raise RuntimeError(f"the audit of {folder} ended with {child.returncode}")
+    figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    figures["peak_gib"] = round(peaks["audit"] / 2**30, 2)
+    figures[LEFT_OUT]["peak_gib"] = round(peaks[LEFT_OUT] / 2**30, 2)
+    return figures
+
+
+def _audit(folder: Path) -> dict[str, Any]:
+    from kasauti.cli.audit import audit
+    from kasauti.core.task import load_task
+    from kasauti.data.audit import CHECKS
+
+    started, stages, last = time.perf_counter(), {}, ["read and split", time.perf_counter()]
+
+    def progress(stage: str, done: int, total: int, remark: str = "") -> None:
+        now = time.perf_counter()
+        stages[last[0]] = stages.get(last[0], 0.0) + now - last[1]  # type: ignore[index, operator, call-overload]
+        last[:] = (remark if stage == "audit" and remark else "write" if stage == "audit" else stage), now
+
+    checks = {name: check for name, check in CHECKS.items() if name != LEFT_OUT}
+    done = audit(load_task(folder), 50, progress, checks)
+    progress("end", 0, 0)
+    seconds, used = time.perf_counter() - started, os.times()
+    (folder / "audited").touch()
+    counts = {(f.check, f.where): f.count for f in done.findings}
+    begun = time.perf_counter()
+    suspects = CHECKS[LEFT_OUT](load_task(folder), done.divided.decided)
+    return {
+        "seconds": round(seconds, 1),
+        "processor_seconds": round(used.user + used.system + used.children_user + used.children_system, 1),
+        "stages": {str(name): round(value, 2) for name, value in stages.items()},
+        "repeated_rows": sum(count for (check, _), count in counts.items() if check == "repeated"),
+        "leaked_rows": counts.get(("leakage", "test"), 0),
+        "proved_rows": (done.document["proof"] or {}).get("rows", 0),
+        LEFT_OUT: {"seconds": round(time.perf_counter() - begun, 1), "said": [f.what for f in suspects]},
+    }
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_text(json.dumps(_audit(Path(sys.argv[1]))), encoding="utf-8")
