@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
 
 # twice --quiet: errors only. --no-compile: byte code is made when a module is first imported, so that what is never imported costs nothing
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet --no-compile --constraint constraints.txt
@@ -35,7 +36,7 @@ demo: $(RUN)
 test: $(DEV)
 	@$(ALONE) $(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
 
-bench: $(RUN)
+bench: $(BENCH)
 	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/run.py $(ARGS)
 
 lint: $(DEV)
@@ -65,4 +66,9 @@ $(RUN): pyproject.toml constraints.txt
 $(DEV): $(RUN)
 	@echo "installing what the tests need into $(VENV)"
 	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(BENCH): $(RUN)
+	@echo "installing what the benchmarks need into $(VENV)"
+	@$(PIP) --editable '.[bench]'
 	@touch $@

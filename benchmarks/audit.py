@@ -3,9 +3,9 @@
 Walks in: nothing. Walks out: figures, a plain dict. It does not know where they are kept.
 
 Each size is audited in a process of its own, as `kasauti audit` does it: files read, rows split, all checks, the proof
-over every row, both files written. The check for likely mislabelled rows, which judges a sample above 100,000 rows, runs
-afterwards and is timed by itself. Memory is what all processes together hold (resident; what they share counts twice),
-looked at every fifth of a second.
+over every row, both files written. The check for likely mislabelled rows, which judges a sample above 100,000 rows,
+runs afterwards and is timed by itself. Memory is what all processes together hold (resident; what they share counts
+twice), looked at every fifth of a second.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,15 @@ def _audit(folder: Path) -> dict[str, Any]:
     from kasauti.core.task import load_task
     from kasauti.data.audit import CHECKS
 
-    started, stages, last = time.perf_counter(), {}, ["read and split", time.perf_counter()]
+    started = since = time.perf_counter()
+    stages: dict[str, float] = {}
+    running = "read and split"
 
-    def progress(stage: str, done: int, total: int, remark: str = "") -> None:
+    def progress(stage: str, done: int, total: int, remark: str | Mapping[str, float] = "") -> None:
+        nonlocal running, since
         now = time.perf_counter()
-        stages[last[0]] = stages.get(last[0], 0.0) + now - last[1]  # type: ignore[index, operator, call-overload]
-        last[:] = (remark if stage == "audit" and remark else "write" if stage == "audit" else stage), now
+        stages[running] = stages.get(running, 0.0) + now - since
+        running, since = (str(remark) or "write" if stage == "audit" else stage), now
 
     checks = {name: check for name, check in CHECKS.items() if name != LEFT_OUT}
     done = audit(load_task(folder), 50, progress, checks)
@@ -98,7 +102,7 @@ def _audit(folder: Path) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 1),
         "processor_seconds": round(used.user + used.system + used.children_user + used.children_system, 1),
-        "stages": {str(name): round(value, 2) for name, value in stages.items()},
+        "stages": {name: round(value, 2) for name, value in stages.items()},
         "repeated_rows": sum(count for (check, _), count in counts.items() if check == "repeated"),
         "leaked_rows": counts.get(("leakage", "test"), 0),
         "proved_rows": (done.document["proof"] or {}).get("rows", 0),

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 
 from complaints import texts
-
 from kasauti.data.duplicates import near_duplicates, words
 
 THRESHOLD = 0.8
@@ -105,7 +104,7 @@ def run(seed: int = 42) -> dict[str, object]:
             "join_seconds": round(quick, 4),
         },
         "side_by_side": side_by_side(texts(SIDE_BY_SIDE, seed)),
-        "join_seconds_at": {str(count): round(_timed(lambda: exact(made))[0], 3) for count, made in _large(seed)},
+        "join_seconds_at": {str(count): round(_join_seconds(count, seed), 3) for count in LARGE},
     }
 
 
@@ -149,8 +148,9 @@ def _setting(rows: list[str], wanted: Found, find: Callable[[list[str], int, int
     return bands, length, recall
 
 
-def _large(seed: int) -> list[tuple[int, list[str]]]:
-    return [(count, texts(count, seed)) for count in LARGE]
+def _join_seconds(count: int, seed: int) -> float:
+    rows = texts(count, seed)
+    return _timed(lambda: exact(rows))[0]
 
 
 def _timed(find: Callable[[], Found]) -> tuple[float, Found]:

@@ -46,7 +46,7 @@ from kasauti.train.rows import IGNORED, Collator, dataset
 from kasauti.train.sharing import packed_rows_in
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from run import RESULTS, machine  # type: ignore[import-not-found]
+from run import RESULTS, machine
 
 END = 2
 OWN = (26, 42)

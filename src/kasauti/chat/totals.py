@@ -6,8 +6,8 @@ Walks in: rows that were checked. Walks out: a `Proof`. It does not know what is
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from kasauti.chat.frozen import FrozenTemplate
 from kasauti.chat.supervise import IGNORED, Row, SupervisedRow
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 SPELLING = "Write the answers in characters that the tokenizer has, or choose another model."
 
 
-class Cut(NamedTuple):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
     """A row whose user text lost its middle."""
 
-    index: int
+    place: int
     """Its place among the rows that were proved, from 0."""
     row: int
     """Its number in its file."""
@@ -94,7 +95,7 @@ class Count:
         if len(made.ids) > self.longest:
             self.longest, self.longest_row = len(made.ids), row
         if isinstance(made, SupervisedRow) and made.removed:
-            self.cut.append(Cut(self.rows - 1, row, made.prefix_length, len(made.ids)))
+            self.cut.append(Cut(place=self.rows - 1, row=row, prefix_length=made.prefix_length, length=len(made.ids)))
         if unknown:
             self.unknown += 1
             run = tuple(label for label in made.labels if label != IGNORED)
@@ -124,7 +125,7 @@ class Count:
         for name in ("rows", "tokens", "supervised", "unknown"):
             setattr(self, name, getattr(self, name) + getattr(later, name))
         self.longest_answer = max(self.longest_answer, later.longest_answer)
-        self.cut += [one._replace(index=one.index + before) for one in later.cut]
+        self.cut += [replace(one, place=one.place + before) for one in later.cut]
         self.lengths += later.lengths
         self._spelled |= later._spelled
         return True

@@ -100,7 +100,7 @@ def _prove(
                 max_length=recipe.length,
                 reserve=longest_answer(task, frozen, tokenizer),
                 allow_unknown=bool(task.labels),
-                done=lambda number, before=before, part=part: progress("prove", before + number, total, part),
+                done=_told(progress, before, total, part),
             )
         except KasautiError as error:
             why = "A model that is taught this learns something else than the answer and its end."
@@ -120,6 +120,10 @@ def _prove(
     progress("prove", total, total)
     seen.lengths = {"values": lengths, "limit": recipe.length, "unit": "tokens"} if lengths else None
     seen.proof = {**counts, "template_sha256": frozen.sha256, "length": recipe.length} if whole else None
+
+
+def _told(progress: Progress, before: int, total: int, part: str) -> Callable[[int], None]:
+    return lambda number: progress("prove", before + number, total, part)
 
 
 def _answered(task: Task, examples: Sequence[Example]) -> list[Example]:

@@ -47,7 +47,7 @@ def too_long(
     """
     losses = []
     for one in cut:
-        example = examples[one.index]
+        example = examples[one.place]
         whole = len(renderer.render_prompt(messages(task, example, with_answer=False)))
         losses.append((whole - one.prefix_length, whole + one.length - one.prefix_length, example))
     if not losses:
