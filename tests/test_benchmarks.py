@@ -71,6 +71,6 @@ def test_an_unknown_benchmark_is_wrong_usage(bench):
 
 def test_the_generated_texts_hold_near_duplicates_and_brute_force_finds_them():
     module = _load("duplicates")
-    rows = module.texts(200, seed=1)
-    assert rows == module.texts(200, seed=1)
-    assert module.brute_force(rows, module.THRESHOLD) == module._join(rows)[1] != set()
+    rows = module.texts(1000, seed=1)
+    assert rows == module.texts(1000, seed=1)
+    assert module.brute_force(rows, module.THRESHOLD) == module.exact(rows) != set()
