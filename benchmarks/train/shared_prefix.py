@@ -8,8 +8,9 @@ collate, forward, backward, optimizer. The two sides take turns, and a figure is
 
 The other side is TRL's SFTTrainer as a careful user sets it: supervised positions only, no gradient checkpointing (both
 sides alike). On a CPU TRL scores *every* position of a batch; here it is told not to, which makes it faster. It is run
-padded, and in one case of the full run also as `bfd` packs rows, without padding: on a CPU that means a dense mask over
-the whole pack, or one row a pass. The fastest of them is what is compared with.
+padded, and as `bfd` packs rows into packs of the longest row's length: one row a pass, no padding and no mask, which is
+the faster of the two where the prefix is long. One case of the full run has the whole batch in one pack, too, which on
+a CPU means a dense mask over all of it. The fastest of them is what is compared with.
 
 The ceiling is the plain batch's tokens over the packed row's, B(P+s)/(P+Bs). `gradient_error` is the relative error of
 the adapter's gradient against the plain batch's, in float32, on the first four rows.
@@ -78,8 +79,8 @@ class Case:
     dtype: str
     pairs: int
     """Timed turns of each side, beside one to warm up."""
-    packing: bool = False
-    """Whether TRL's `bfd` packing is timed too."""
+    whole: bool = False
+    """Whether TRL's `bfd` packing of the whole batch into one pack is timed too."""
 
 
 def rows_of(case: Case, vocabulary: int, seed: int = 0) -> list[Supervised]:
@@ -232,7 +233,7 @@ def compare(model: Any, case: Case, rows: Sequence[Supervised], device: str) -> 
     """Both sides in turn on one model."""
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(model, rows, folder, device=device)
-        names = ["padded", *(["bfd", "bfd_by_row"] if case.packing else [])]
+        names = ["padded", "bfd_by_row", *(["bfd"] if case.whole else [])]
         taken: dict[str, list[float]] = {name: [] for name in ("packed", *names)}
         for turn in range(case.pairs + 1):
             for name, seconds in taken.items():
@@ -276,7 +277,7 @@ def cases(quick: bool) -> list[Case]:
             Case(prefix=1000, batch=16, dtype="bf16", pairs=2),
         ]
     return [
-        Case(prefix=prefix, batch=batch, dtype=dtype, pairs=3, packing=(prefix, batch) == (300, 8))
+        Case(prefix=prefix, batch=batch, dtype=dtype, pairs=3, whole=(prefix, batch) == (300, 8))
         for dtype in ("bf16", "fp32")
         for batch in (8, 16, 32)
         for prefix in (0, 100, 300, 500, 1000, 2000)
