@@ -371,7 +371,6 @@ class Episodes:
 def plain_classification(pool: Pool, noise: Callable[[str, random.Random], str], rng: random.Random) -> Episode:
     """Instructions without a list: what a tuned model sees. Only for labels met often enough to be learnt."""
     label = rng.choice(sorted(pool.texts))
-    text = noise(rng.choice(pool.texts[label]), rng)
-    return Episode(
-        [("system", f"Domain: {pool.name}. {rng.choice(INSTRUCTIONS)}"), ("user", text), ("assistant", label)]
-    )
+    text = rng.choice(PREFIXES) + noise(rng.choice(pool.texts[label]), rng)
+    system = f"Domain: {pool.name}. {rng.choice(INSTRUCTIONS)}{rng.choice(ENDINGS)}"
+    return Episode([("system", system), ("user", text), ("assistant", label)])

@@ -1,8 +1,8 @@
 """Trains kasauti/nano from scratch: `python tools/nano/train.py --data ../shared/data --out FOLDER [--steps N]`.
 
 Walks in: public data, generated utterances. Walks out: a folder in Hugging Face format with tokenizer, bf16 weights
-and the loss curve. About nine in ten sequences are classification episodes (episodes.py), the rest chat documents. It
-resumes from its last checkpoint.
+and the loss curve. Most tokens are of classification episodes (episodes.py); four in ten sequences, being short ones,
+are a text and its label with no list, and the rest chat documents. It resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import math
 import os
 import random
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from embeddings import first_embeddings
 from episodes import Episode, Episodes, plain_classification
 from muon import Muon
 from noise import Noise
@@ -42,7 +42,7 @@ from vocabulary import save, train
 LENGTH = 640
 """Longest sequence in training, tokens; longer documents are cut at the end, longer episodes are drawn again."""
 BATCH_TOKENS = 5120
-REPETITIONS = 0.08
+REPETITIONS = 0.05
 """Share of sequences that are random tokens said twice."""
 
 
@@ -81,18 +81,33 @@ class Corpus:
                 for text in texts[:1500]:
                     yield text
                     yield self.noise(text, rng)
-        for turns in [t for source in self.documents.values() for t in source]:
-            yield "\n".join(text for _, text in turns)
+        yield from self.said()
         for _ in range(4000):
             yield self.episodes.draw(rng).turns[0][1]
+
+    def said(self) -> Iterator[str]:
+        """The chat documents, one text each."""
+        for turns in [t for source in self.documents.values() for t in source]:
+            yield "\n".join(text for _, text in turns)
+
+    def contexts(self, rng: random.Random) -> Iterator[str]:
+        """Texts in which words that mean alike stand alike: a text beside its label, and Hindi words in the place of
+        English ones."""
+        for pool in self.pools:
+            for label, texts in pool.texts.items():
+                named = f" {label.replace('_', ' ').lower()} "
+                for text in texts[:1500]:
+                    yield f"{named}{text}{named}"
+                    yield f"{named}{self.noise.mix(text, rng, 0.5)}{named}"
+        yield from self.said()
 
     def draw(self, rng: random.Random) -> tuple[Episode, bool]:
         """An episode, and whether its other text counts too, as language modelling."""
         roll = rng.random()
-        if roll < 0.88:
+        if roll < 0.52:
             return self.episodes.draw(rng), rng.random() < 0.15
-        if roll < 0.92:
-            return plain_classification(self.episodes.pool(rng), self.noise, rng), True
+        if roll < 0.93:
+            return plain_classification(self.episodes.pool(rng), self.noise, rng), rng.random() < 0.5
         source = rng.choices(["support", "maths", "turns"], [3, 2, 5])[0]
         turns = rng.choice(self.documents[source])
         if source == "turns" and rng.random() < 0.4:
@@ -153,7 +168,7 @@ def batches(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, rng: random.Rand
         yield from made
 
 
-def new_model(vocabulary: int, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def new_model(vocabulary: int, tokenizer: PreTrainedTokenizerFast, contexts: Iterable[str] = ()) -> LlamaForCausalLM:
     """The architecture: 6 layers of 256, grouped queries, tied embeddings; 6.5 million parameters."""
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -174,29 +189,10 @@ def new_model(vocabulary: int, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
     )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
-        model.get_input_embeddings().weight.copy_(lexical_embeddings(tokenizer, config.hidden_size))
+        model.get_input_embeddings().weight.copy_(first_embeddings(tokenizer, config.hidden_size, contexts))
         for layer in model.model.layers:
             attend_to_alike(layer.self_attn, config)
     return model
-
-
-def lexical_embeddings(tokenizer: PreTrainedTokenizerFast, size: int, buckets: int = 2**16) -> torch.Tensor:
-    """First embeddings in which tokens that are spelt alike lie close: sums of hashed character n-grams (Bojanowski
-    et al. 2017).
-
-    ` refund`, `refund` and `Refunds` then match from the first step, which is what choosing a label by its name
-    begins with.
-    """
-    generator = torch.Generator().manual_seed(1)
-    table = torch.randn(buckets, size, generator=generator)
-    out = torch.randn(len(tokenizer), size, generator=generator)
-    for token in range(len(tokenizer)):
-        text = f"<{tokenizer.decode([token]).strip().lower()}>"
-        grams = {text, *(text[i : i + n] for n in (3, 4) for i in range(len(text) - n + 1))}
-        spelt = table[[zlib.crc32(gram.encode()) % buckets for gram in sorted(grams)]].sum(0) / len(grams) ** 0.5
-        if len(text) > 2 and token not in tokenizer.all_special_ids:
-            out[token] = 0.9 * spelt + 0.44 * out[token]
-    return 0.02 * out
 
 
 def attend_to_alike(attention: torch.nn.Module, config: LlamaConfig) -> None:
@@ -233,12 +229,18 @@ def loss_of(
     return total, answer_loss.item() if share else math.nan, text_loss.item() if len(text) else math.nan
 
 
+def half_precision() -> bool:
+    """Whether this processor multiplies bfloat16 itself; emulated, that is several times slower than float32."""
+    flags = Path("/proc/cpuinfo").read_text("utf-8")
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
 def optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
-    muon = Muon(matrices, lr=0.02)
+    muon = Muon(matrices, lr=0.02, dtype=torch.bfloat16 if half_precision() else torch.float32)
     adam = torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01)
     for optimizer in (muon, adam):
         for group in optimizer.param_groups:
@@ -255,10 +257,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--checkpoint-every", type=int, default=200)
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False)
     options = parser.parse_args()
     run(options)
 
@@ -271,7 +273,9 @@ def run(options: argparse.Namespace) -> None:
     if not (options.out / "tokenizer.json").exists():
         save(train(corpus.texts(random.Random(options.seed))), options.out)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.out)
-    model = new_model(len(tokenizer), tokenizer)
+    resumed = (options.out / "checkpoint.pt").exists()
+    contexts = () if resumed else corpus.contexts(random.Random(options.seed))
+    model = new_model(len(tokenizer), tokenizer, contexts)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens", flush=True)
     steppers = optimizers(model)
     curve: list[dict[str, float]] = []
@@ -284,8 +288,7 @@ def run(options: argparse.Namespace) -> None:
         start, curve = state["step"], state["curve"]
     stream = batches(corpus, tokenizer, random.Random(options.seed + start))
     body = torch.compile(model.model, dynamic=True) if options.compile else model.model
-    # Without AMX, bfloat16 products are emulated and several times slower than float32 ones.
-    amx = "amx_bf16" in Path("/proc/cpuinfo").read_text("utf-8")
+    half = half_precision()
     seen, began = 0, time.time()
     sums = [0.0, 0.0, 0, 0]
     for step in range(start, options.steps):
@@ -293,7 +296,7 @@ def run(options: argparse.Namespace) -> None:
         for optimizer in steppers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * rate(step, options.steps)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=amx):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             loss, answer, text = loss_of(model, body, batch, tokenizer.pad_token_id)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
