@@ -32,9 +32,16 @@ def rows_of(talk, count=60):
     return [(i + 1, talk(f"Complaint {i}: " + "paisa nahi aaya " * (i % 5)), ANSWERS[i % 3]) for i in range(count)]
 
 
+def prove_by_two(frozen, tokenizer, rows):
+    with workers.Provers(frozen, tokenizer, len(rows), processes=2) as provers:
+        return provers.prove(rows)
+
+
 def test_two_processes_count_what_one_counts(family, frozen, talk):
     told = []
-    many = workers.prove_many(frozen, family("llama3"), rows_of(talk), processes=2, max_length=60, done=told.append)
+    with workers.Provers(frozen, family("llama3"), 60, processes=2, max_length=60) as provers:
+        many = provers.prove(rows_of(talk), told.append)
+        assert provers.prove(rows_of(talk)) == many
     alone = prove(frozen, family("llama3"), rows_of(talk), max_length=60)
     assert many == replace(alone, samples=())
     assert many.shortened_rows > 0
@@ -49,7 +56,7 @@ def test_the_first_row_at_fault_is_named_whoever_finds_it(family, frozen, talk):
     with pytest.raises(SupervisionError) as alone:
         prove(frozen, family("llama3"), rows)
     with pytest.raises(SupervisionError) as many:
-        workers.prove_many(frozen, family("llama3"), rows, processes=2)
+        prove_by_two(frozen, family("llama3"), rows)
     assert str(many.value) == str(alone.value)
     assert "34" in str(many.value)
 
@@ -65,5 +72,13 @@ def test_a_killed_process_leaves_its_rows_to_the_others(family, frozen, talk, mo
         return ask(pool, part)
 
     monkeypatch.setattr(workers, "_asked", kill_then_ask)
-    many = workers.prove_many(frozen, family("llama3"), rows_of(talk), processes=2)
+    many = prove_by_two(frozen, family("llama3"), rows_of(talk))
     assert many == replace(prove(frozen, family("llama3"), rows_of(talk)), samples=())
+
+
+def test_few_rows_start_no_process(family, frozen, talk, monkeypatch):
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", None)
+    with workers.Provers(frozen, family("llama3"), 19, processes=2) as provers:
+        assert provers.prove(rows_of(talk, 19)).rows == 19
+    with workers.Provers(frozen, family("llama3"), 60, processes=1) as provers:
+        assert provers.prove(rows_of(talk)).rows == 60

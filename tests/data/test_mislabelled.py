@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.data.conftest import rows_of, split_of, task_of
 
 from kasauti.core.types import Severity
+from kasauti.data.checks import mislabelled as checked
 from kasauti.data.checks.mislabelled import FOLDS, mislabelled, rank_mislabelled
 
 LABELS = ("alpha", "beta", "gamma")
@@ -46,6 +47,16 @@ def test_the_finding_tells_the_ranking_and_its_time():
     assert " s)" in found.what
     assert found.evidence[0].startswith("rows.csv, row ")
     assert " → " in found.evidence[0]
+
+
+def test_above_a_limit_a_sample_is_judged_and_the_finding_says_so(monkeypatch):
+    monkeypatch.setattr(checked, "SAMPLED", 120)
+    rows = planted()
+    ranking = rank_mislabelled(rows, 42)
+    assert (len(ranking.suspects), ranking.drawn_from) == (120, 240)
+    assert [s.example.row for s in rank_mislabelled(rows, 42).suspects] == [s.example.row for s in ranking.suspects]
+    (found,) = mislabelled(TASK, split_of(rows[:200], rows[200:]))
+    assert "of 120 rows, a sample of 240 (" in found.what
 
 
 def test_clean_labels_give_no_finding():

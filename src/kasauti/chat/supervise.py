@@ -122,9 +122,7 @@ def supervise_chunk(
     """
     texts = [in_row(row, renderer.texts, messages, answer) for row, messages, answer in chunk]
     marks = [text.mark for text in texts]
-    pairs = renderer.encoder.encode_pairs(
-        [text.prompt for text in texts], [text.continuation for text in texts], marks
-    )
+    pairs = renderer.encoder.encode_pairs([text.prompt for text in texts], [text.continuation for text in texts], marks)
     for (row, messages, answer), text, (prompt_ids, whole) in zip(chunk, texts, pairs, strict=True):
         ids = in_row(row, renderer.join, prompt_ids, whole, text)
         made = in_row(row, _labelled, renderer, row, prompt_ids, ids, text)

@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from kasauti.chat.frozen import FrozenTemplate
 from kasauti.chat.proof import Prover, count_rows
@@ -42,59 +43,76 @@ _prover: Prover
 _reserve: int
 
 
-def prove_many(
-    frozen: FrozenTemplate,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Iterable[Row],
-    *,
-    max_length: int | None = None,
-    reserve: int = 0,
-    allow_unknown: bool = False,
-    processes: int | None = None,
-    done: Callable[[int], None] | None = None,
-) -> Proof:
-    """`prove` without samples and without given ids, by as many processes as there are cores.
+class Provers:
+    """As many processes as there are cores, or none but this one where that is quicker; a context manager.
 
     Args:
+        frozen: see `prove`.
+        tokenizer: see `prove`.
+        expected: how many rows will be proved in all.
+        max_length: see `prove`.
+        reserve: see `prove`.
+        allow_unknown: see `prove`.
         processes: how many; None takes the cores that this process may use, up to `MOST`.
-        done: called with the number of rows that are proved, now and then.
-
-    Raises:
-        SupervisionError: as `prove`.
     """
-    prover = Prover(frozen, tokenizer, max_length=max_length, allow_unknown=allow_unknown)
-    count, stream = Count(), iter(rows)
-    told = done or (lambda number: None)
-    wanted = min(MOST, _cores()) if processes is None else processes
-    first = list(islice(stream, WORTH)) if wanted > 1 else []
-    if len(first) < WORTH:
-        for part in _portions(chain(first, stream)):
-            count_rows(count, prover, part, reserve=reserve)
-            told(count.rows)
+
+    def __init__(
+        self,
+        frozen: FrozenTemplate,
+        tokenizer: PreTrainedTokenizerBase,
+        expected: int,
+        *,
+        max_length: int | None = None,
+        reserve: int = 0,
+        allow_unknown: bool = False,
+        processes: int | None = None,
+    ) -> None:
+        self._settings = (frozen, tokenizer, max_length, allow_unknown, reserve)
+        self._prover = Prover(frozen, tokenizer, max_length=max_length, allow_unknown=allow_unknown)
+        wanted = min(MOST, _cores()) if processes is None else processes
+        self._processes = wanted if expected >= WORTH else 1
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        if self._processes > 1:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._processes, context, _start, self._settings)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def prove(self, rows: Iterable[Row], done: Callable[[int], None] = lambda number: None) -> Proof:
+        """`prove` without samples and without given ids.
+
+        Args:
+            rows: the rows.
+            done: called with the number of rows that are proved, now and then.
+
+        Raises:
+            SupervisionError: as `prove`.
+        """
+        frozen, tokenizer, _, _, reserve = self._settings
+        count = Count()
+        for part, result in self._results(rows):
+            if result is None or not count.extend(result):
+                count_rows(count, self._prover, part, reserve=reserve)
+            done(count.rows)
         return count.proof(frozen, tokenizer)
-    settings = (frozen, tokenizer, max_length, allow_unknown, reserve)
-    for part, result in _results(_portions(chain(first, stream)), wanted, settings):
-        if result is None or not count.extend(result):
-            count_rows(count, prover, part, reserve=reserve)
-        told(count.rows)
-    return count.proof(frozen, tokenizer)
 
-
-def _results(
-    portions: Iterable[list[Row]], processes: int, settings: tuple[Any, ...]
-) -> Iterator[tuple[list[Row], Count | None]]:
-    """Portions in order, each with its totals; without where there is a fault in it or no process to ask."""
-    waiting: deque[tuple[list[Row], Future[Count | None] | None]] = deque()
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, settings)
-    try:
-        for part in portions:
-            waiting.append((part, _asked(pool, part)))
-            if len(waiting) > AHEAD * processes:
+    def _results(self, rows: Iterable[Row]) -> Iterator[tuple[list[Row], Count | None]]:
+        """Portions in order, each with its totals; without where there is a fault in it or no process to ask."""
+        waiting: deque[tuple[list[Row], Future[Count | None] | None]] = deque()
+        stream = iter(rows)
+        while part := list(islice(stream, SENT)):
+            waiting.append((part, None if self._pool is None else _asked(self._pool, part)))
+            if self._pool is None or len(waiting) > AHEAD * self._processes:
                 yield _received(*waiting.popleft())
         while waiting:
             yield _received(*waiting.popleft())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _asked(pool: ProcessPoolExecutor, part: list[Row]) -> Future[Count | None] | None:
@@ -110,12 +128,6 @@ def _received(part: list[Row], future: Future[Count | None] | None) -> tuple[lis
         return part, None if future is None else future.result()
     except BrokenProcessPool:
         return part, None
-
-
-def _portions(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    stream = iter(rows)
-    while part := list(islice(stream, SENT)):
-        yield part
 
 
 def _cores() -> int:

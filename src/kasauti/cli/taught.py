@@ -23,6 +23,7 @@ from kasauti.data.split import Divided
 NEAR = 0.8
 """Word-set Jaccard from which two rows are laid side by side."""
 PAIRS = 40
+_OTHERWISE = "A model that is taught this learns something else than the answer and its end."
 SUMMED = ("rows", "tokens", "supervised_tokens", "shortened_rows", "unknown_rows")
 LARGEST = ("longest", "longest_answer")
 
@@ -79,7 +80,7 @@ def _prove(
     seen: Seen,
 ) -> None:
     from kasauti.chat.render import Renderer
-    from kasauti.chat.workers import prove_many
+    from kasauti.chat.workers import Provers
     from kasauti.model.load import window_of, without_weights
     from kasauti.train.checks import labels_that_begin_alike, own_control_strings, too_long
     from kasauti.train.run import longest_answer
@@ -89,33 +90,32 @@ def _prove(
     total, before, whole = sum(map(len, parts.values())), 0, True
     counts: dict[str, Any] = {}
     lengths: list[int] = []
-    for part, examples in parts.items():
-        progress("prove", before, total, part)
-        rows = _answered(task, examples)
-        try:
-            proof = prove_many(
-                frozen,
-                tokenizer,
-                ((row.row, messages(task, row, with_answer=False), row.answer or "") for row in rows),
-                max_length=recipe.length,
-                reserve=longest_answer(task, frozen, tokenizer),
-                allow_unknown=bool(task.labels),
-                done=_told(progress, before, total, part),
-            )
-        except KasautiError as error:
-            why = "A model that is taught this learns something else than the answer and its end."
-            seen.findings.append(_stop("supervision", error, part, why))
-            whole = False
-            continue
-        finally:
-            before += len(examples)
-        lengths += proof.lengths
-        for name in SUMMED:
-            counts[name] = counts.get(name, 0) + getattr(proof, name)
-        for name in LARGEST:
-            counts[name] = max(counts.get(name, 0), getattr(proof, name))
-        seen.findings += too_long(task, part, rows, proof.cut, renderer, recipe.length, window)
-        seen.findings += own_control_strings(part, rows, renderer)
+    try:
+        reserve = longest_answer(task, frozen, tokenizer)
+    except KasautiError as error:
+        seen.findings.append(_stop("supervision", error, "labels", _OTHERWISE))
+        return
+    settings: dict[str, Any] = {"max_length": recipe.length, "reserve": reserve, "allow_unknown": bool(task.labels)}
+    with Provers(frozen, tokenizer, total, **settings) as provers:
+        for part, examples in parts.items():
+            progress("prove", before, total, part)
+            rows = _answered(task, examples)
+            try:
+                given = ((row.row, messages(task, row, with_answer=False), row.answer or "") for row in rows)
+                proof = provers.prove(given, _told(progress, before, total, part))
+            except KasautiError as error:
+                seen.findings.append(_stop("supervision", error, part, _OTHERWISE))
+                whole = False
+                continue
+            finally:
+                before += len(examples)
+            lengths += proof.lengths
+            for name in SUMMED:
+                counts[name] = counts.get(name, 0) + getattr(proof, name)
+            for name in LARGEST:
+                counts[name] = max(counts.get(name, 0), getattr(proof, name))
+            seen.findings += too_long(task, part, rows, proof.cut, renderer, recipe.length, window)
+            seen.findings += own_control_strings(part, rows, renderer)
     seen.findings += labels_that_begin_alike(task, frozen, tokenizer) if whole else []
     progress("prove", total, total)
     seen.lengths = {"values": lengths, "limit": recipe.length, "unit": "tokens"} if lengths else None

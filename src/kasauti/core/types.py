@@ -6,6 +6,7 @@ Walks in: nothing. Walks out: the vocabulary. It does not know files, tokenizers
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
@@ -287,7 +288,12 @@ class Task:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that `input` uses, in order of appearance."""
-        import string
+        return _columns(self.input)
 
-        names = [name for _, name, _, _ in string.Formatter().parse(self.input) if name]
-        return tuple(dict.fromkeys(names))
+
+@functools.lru_cache(maxsize=64)
+def _columns(template: str) -> tuple[str, ...]:
+    """Asked for with every row of a file."""
+    import string
+
+    return tuple(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(template) if name))

@@ -11,6 +11,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from kasauti.core.errors import DataError
 from kasauti.core.types import Example, Finding, Severity, Split, Task
@@ -213,18 +214,21 @@ def parts_of(split: Split) -> dict[str, Sequence[Example]]:
 
 def _roots(examples: Sequence[Example], clusters: Sequence[Collection[str]] = ()) -> list[int]:
     """The cluster of each row: same normalised content, same group, or same passed-in cluster, transitively."""
-    links: defaultdict[tuple[str, str | int], list[int]] = defaultdict(list)
+    texts: defaultdict[str, list[int]] = defaultdict(list)
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    passed: defaultdict[int, list[int]] = defaultdict(list)
     cluster_of: defaultdict[str, list[int]] = defaultdict(list)
     for number, cluster in enumerate(clusters):
         for id in cluster:
             cluster_of[id].append(number)
     for index, example in enumerate(examples):
-        links["text", normalise(content(example))].append(index)
+        texts[normalise(content(example))].append(index)
         if example.group is not None:
-            links["group", example.group].append(index)
+            groups[example.group].append(index)
         for number in cluster_of.get(example.id, ()):
-            links["cluster", number].append(index)
-    return merge(len(examples), links.values())
+            passed[number].append(index)
+    links = chain(texts.values(), groups.values(), passed.values())
+    return merge(len(examples), (link for link in links if len(link) > 1))
 
 
 def _without_later_parts(
@@ -339,6 +343,11 @@ def _clusters(task: Task, examples: Sequence[Example], clusters: Sequence[Collec
         members[root].append(index)
     found = []
     for rows in members.values():
+        if len(rows) == 1:
+            example = examples[rows[0]]
+            label = (example.answer or "") if task.kind == "classification" else ""
+            found.append(Cluster(tuple(rows), {label: 1}, label, example.id))
+            continue
         answers = Counter((examples[i].answer or "") if task.kind == "classification" else "" for i in rows)
         label = min(answers, key=lambda answer: (-answers[answer], answer))
         found.append(Cluster(tuple(rows), answers, label, min(examples[i].id for i in rows)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -18,7 +18,7 @@ class Cluster:
     """Rows that must not be parted."""
 
     rows: tuple[int, ...]
-    answers: Counter[str]
+    answers: Mapping[str, int]
     """Rows by answer; all under one empty answer where the task has no labels."""
     label: str
     """The most common answer of the rows; the first in the alphabet of equals."""
@@ -40,7 +40,8 @@ def take(
     """
     sizes: Counter[str] = Counter()
     for cluster in pool:
-        sizes.update(cluster.answers)
+        for answer, rows in cluster.answers.items():
+            sizes[answer] += rows
     total = max(least, round(share * sizes.total()))
     wanted = _quotas(sizes, total, draw)
     spare = Counter(answer for cluster in pool for answer in cluster.answers)
@@ -48,18 +49,21 @@ def take(
         spare.subtract(dict.fromkeys(spare, 1))
     taken: dict[str, Cluster] = {}
     got: Counter[str] = Counter()
+    rows_got = 0
 
     def free(cluster: Cluster) -> bool:
         return cluster.key not in taken and all(spare[answer] > 0 for answer in cluster.answers)
 
     def keep(cluster: Cluster) -> None:
+        nonlocal rows_got
+        rows_got += len(cluster.rows)
         taken[cluster.key] = cluster
         got.update(cluster.answers)
-        spare.subtract(cluster.answers.keys())
+        spare.subtract(dict.fromkeys(cluster.answers, 1))
 
     def offer(cluster: Cluster, need: int) -> None:
         # a cluster that overshoots is taken only where that comes closer to the quota than stopping short
-        fits = len(cluster.rows) < 2 * (total - got.total()) and cluster.answers[cluster.label] < 2 * need
+        fits = len(cluster.rows) < 2 * (total - rows_got) and cluster.answers[cluster.label] < 2 * need
         if fits and free(cluster):
             keep(cluster)
 
@@ -67,9 +71,13 @@ def take(
     shuffled = draw.sample(pool, len(pool))
     shuffled.sort(key=lambda cluster: (sizes[cluster.label], cluster.label))
     for cluster in shuffled:
+        if rows_got >= total:
+            break
         offer(cluster, wanted[cluster.label] - got[cluster.label])
     for cluster in draw.sample(pool, len(pool)):  # quotas that a label could not fill go to the others
-        offer(cluster, total - got.total())
+        if rows_got >= total:
+            break
+        offer(cluster, total - rows_got)
     for cluster in sorted(pool, key=lambda cluster: (len(cluster.rows), cluster.key)):
         if len(taken) < least and free(cluster):  # too large for the share, but the part would be empty without it
             keep(cluster)

@@ -59,6 +59,8 @@ class Ranking:
     """How many labels are probably wrong: rows that the classifier confidently counts under another label."""
     seconds: float
     """What the judgement took."""
+    drawn_from: int = 0
+    """Rows that could have been judged, where a sample of them was; 0 where all were."""
 
     @property
     def listed(self) -> Sequence[Suspect]:
@@ -79,12 +81,13 @@ def told(ranking: Ranking) -> list[Finding]:
         return []
     rows = [suspect.example for suspect in ranking.listed]
     judged = len(ranking.suspects)
+    sample = f", a sample of {ranking.drawn_from}" if ranking.drawn_from else ""
     return [
         Finding(
             check="mislabelled",
             severity=Severity.WARN,
-            what=f"about {ranking.estimated} of {judged} rows ({share(ranking.estimated, judged)}) look mislabelled; "
-            f"the {len(rows)} most suspect are ranked (judged in {ranking.seconds:.0f} s)",
+            what=f"about {ranking.estimated} of {judged} rows{sample} ({share(ranking.estimated, judged)}) look "
+            f"mislabelled; the {len(rows)} most suspect are ranked (judged in {ranking.seconds:.0f} s)",
             where="train and validation",
             count=len(rows),
             rows=row_numbers(rows),
@@ -123,9 +126,9 @@ def rank_mislabelled(examples: Sequence[Example], seed: int) -> Ranking:
     """
     started = time.perf_counter()
     draw = random.Random(seed)
-    rows = _judgeable(examples)
+    rows, drawn_from = _judgeable(examples), 0
     if len(rows) > SAMPLED:
-        rows = _judgeable(draw.sample(rows, SAMPLED))
+        rows, drawn_from = _judgeable(draw.sample(rows, SAMPLED)), len(rows)
     labels = sorted({example.answer or "" for example in rows})
     if len(labels) < 2:
         return Ranking(suspects=(), estimated=0, seconds=time.perf_counter() - started)
@@ -141,7 +144,8 @@ def rank_mislabelled(examples: Sequence[Example], seed: int) -> Ranking:
         if not example.reviewed  # a person stands by its label; it still speaks for and against the others
     ]
     suspects.sort(key=lambda suspect: (suspect.margin, suspect.example.id))
-    return Ranking(suspects=tuple(suspects), estimated=estimated, seconds=time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Ranking(suspects=tuple(suspects), estimated=estimated, seconds=seconds, drawn_from=drawn_from)
 
 
 def _judgeable(examples: Sequence[Example]) -> list[Example]:
