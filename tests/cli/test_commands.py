@@ -27,7 +27,9 @@ def test_train_finds_the_run_of_the_trial_and_the_trial_that_of_train(kasauti, f
     assert ran.code == 0, ran
     assert sorted((finished / ".kasauti/runs").iterdir()) == runs
     assert ran.document["id"] == runs[0].name
-    assert "validation loss" in kasauti("train", "--task", finished).out
+    told = kasauti("train", "--task", finished).out
+    for epoch in ran.document["curve"]:
+        assert f"{epoch['validation_loss']:.3f}" in told
 
 
 def test_another_command_on_the_same_task_is_refused_while_one_works(kasauti, finished):
