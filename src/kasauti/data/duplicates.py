@@ -77,24 +77,6 @@ def words(text: str) -> frozenset[str]:
     return frozenset(map(sys.intern, normalise(text).split()))
 
 
-def exact_groups(texts: Sequence[str]) -> list[list[int]]:
-    """Groups of two or more texts that are the same but for white space at the ends; ordered by first index."""
-    return _groups(text.strip() for text in texts)
-
-
-def normalised_groups(texts: Sequence[str]) -> list[list[int]]:
-    """Groups of two or more texts that are the same once normalised; ordered by first index."""
-    return _groups(normalise(text) for text in texts)
-
-
-def _groups(keys: Iterable[str]) -> list[list[int]]:
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for index, key in enumerate(keys):
-        if key:  # blank texts are found by their own check
-            found[key].append(index)
-    return [group for group in found.values() if len(group) > 1]
-
-
 def merge(count: int, groups: Iterable[Sequence[int]]) -> list[int]:
     """Union-find: the smallest index of the cluster that each of `count` items belongs to, overlapping ones joined."""
     parent = list(range(count))
