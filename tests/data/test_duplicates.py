@@ -11,14 +11,12 @@ from tests.data.conftest import BANKING
 
 from kasauti.data.conversation import content
 from kasauti.data.duplicates import (
-    exact_groups,
     merge,
     near_duplicates,
     near_duplicates_across,
     near_groups,
     nearest_across,
     normalise,
-    normalised_groups,
     reading_once,
     words,
 )
@@ -86,12 +84,6 @@ def test_normalising_twice_changes_nothing(text):
 )
 def test_what_normalising_keeps(text, same):
     assert normalise(text) == normalise(same) == same
-
-
-def test_groups_of_equal_texts_leave_blank_ones_out():
-    texts = ["a b", "x", " a b ", "A, b!", "", " ", "x"]
-    assert exact_groups(texts) == [[0, 2], [1, 6]]
-    assert normalised_groups(texts) == [[0, 2, 3], [1, 6]]
 
 
 @given(st.integers(1, 12), st.lists(st.lists(st.integers(0, 11), min_size=1, max_size=4), max_size=8))

@@ -134,9 +134,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start(
-    frozen: FrozenTemplate, tokenizer: Any, max_length: int | None, allow_unknown: bool, reserve: int
-) -> None:
+def _start(frozen: FrozenTemplate, tokenizer: Any, max_length: int | None, allow_unknown: bool, reserve: int) -> None:
     """In a new process: what every portion needs. Ctrl-C reaches all processes; the first one answers for all."""
     global _prover, _reserve
     signal.signal(signal.SIGINT, signal.SIG_IGN)

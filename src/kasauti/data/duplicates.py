@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import compress
 
 import numpy as np
 
@@ -61,8 +62,8 @@ def _normal(text: str) -> str:
     if text.isascii():
         return _bare(text.casefold())
     for _ in range(_PASSES):
-        before, text = text, _bare(unicodedata.normalize("NFKC", text).casefold())
-        if text == before:
+        text = _bare(unicodedata.normalize("NFKC", text).casefold())
+        if unicodedata.is_normalized("NFKC", text) and text == text.casefold():
             break
     return text
 
@@ -74,24 +75,6 @@ def _bare(folded: str) -> str:
 def words(text: str) -> frozenset[str]:
     """The set of words of the normalised text; what similarity is measured on. Empty for a blank text."""
     return frozenset(map(sys.intern, normalise(text).split()))
-
-
-def exact_groups(texts: Sequence[str]) -> list[list[int]]:
-    """Groups of two or more texts that are the same but for white space at the ends; ordered by first index."""
-    return _groups(text.strip() for text in texts)
-
-
-def normalised_groups(texts: Sequence[str]) -> list[list[int]]:
-    """Groups of two or more texts that are the same once normalised; ordered by first index."""
-    return _groups(normalise(text) for text in texts)
-
-
-def _groups(keys: Iterable[str]) -> list[list[int]]:
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for index, key in enumerate(keys):
-        if key:  # blank texts are found by their own check
-            found[key].append(index)
-    return [group for group in found.values() if len(group) > 1]
 
 
 def merge(count: int, groups: Iterable[Sequence[int]]) -> list[int]:
@@ -121,25 +104,29 @@ def near_duplicates(texts: Sequence[str], threshold: float) -> list[Pair]:
     Raises:
         ValueError: `threshold` is not in (0, 1].
     """
-    sets = _Distinct(texts, _reader())
+    distinct = _Distinct(texts, _reader())
     pairs = [
         (min(i, j), max(i, j), similarity)
-        for a, b, similarity in _listed(similar_pairs(sets.sets, threshold))
-        for i in sets.members[a]
-        for j in sets.members[b]
+        for a, b, similarity in _listed(similar_pairs(distinct.sets, threshold))
+        for i in distinct.members(a)
+        for j in distinct.members(b)
     ]
-    for members in sets.members:
+    for number in distinct.repeated():
+        members = distinct.members(number)
         pairs += [(i, j, 1.0) for at, i in enumerate(members) for j in members[at + 1 :]]
     return sorted(pairs)
 
 
 def near_groups(texts: Sequence[str], threshold: float) -> list[list[int]]:
     """Clusters of two or more texts linked by pairs at or above `threshold`, ordered by their first index."""
-    sets = _Distinct(texts, _reader())
-    found: defaultdict[int, list[int]] = defaultdict(list)
-    for cluster, members in zip(clusters(sets.sets, threshold).tolist(), sets.members, strict=True):
-        found[cluster] += members
-    return sorted(sorted(group) for group in found.values() if len(group) > 1)
+    distinct = _Distinct(texts, _reader())
+    cluster = clusters(distinct.sets, threshold)[distinct.set_of]
+    by_cluster = np.argsort(cluster, kind="stable")
+    cuts = np.flatnonzero(np.diff(cluster[by_cluster])) + 1
+    begins, ends = np.append(0, cuts), np.append(cuts, len(cluster))
+    several = ends - begins > 1
+    found = [distinct.place[by_cluster[a:b]].tolist() for a, b in zip(begins[several], ends[several], strict=True)]
+    return sorted(found)
 
 
 def near_duplicates_across(a: Sequence[str], b: Sequence[str], threshold: float) -> list[Pair]:
@@ -149,8 +136,8 @@ def near_duplicates_across(a: Sequence[str], b: Sequence[str], threshold: float)
     return sorted(
         (i, j, similarity)
         for x, y, similarity in _listed(similar_across(left.sets, right.sets, threshold))
-        for i in left.members[x]
-        for j in right.members[y]
+        for i in left.members(x)
+        for j in right.members(y)
     )
 
 
@@ -160,8 +147,8 @@ def nearest_across(a: Sequence[str], b: Sequence[str], threshold: float) -> list
     left, right = _Distinct(a, reader), _Distinct(b, reader)
     best: dict[int, tuple[float, int]] = {}
     for x, y, similarity in _listed(similar_across(left.sets, right.sets, threshold)):
-        best[x] = min(best.get(x, (0.0, 0)), (-similarity, right.members[y][0]))
-    return sorted((i, j, -negated) for x, (negated, j) in best.items() for i in left.members[x])
+        best[x] = min(best.get(x, (0.0, 0)), (-similarity, right.first(y)))
+    return sorted((i, j, -negated) for x, (negated, j) in best.items() for i in left.members(x))
 
 
 def _listed(pairs: Pairs) -> Iterator[Pair]:
@@ -175,18 +162,18 @@ class _Read:
     def __init__(self) -> None:
         self.normal: dict[str, str] = {}
         """Text → its normal form."""
-        self._set_of: dict[str, bytes] = {}
-        """Text → the numbers of its words, ascending, four bytes each; equal sets are one object."""
-        self._kept: dict[bytes, bytes] = {}
+        self.sets: dict[bytes, int] = {b"": 0}
+        """The numbers of a set's words, ascending, four bytes each → the number of the set; 0 is the empty one."""
+        self._set_of: dict[str, int] = {}
+        """Text → the number of its set."""
         self._numbers: defaultdict[str, int] = defaultdict(lambda: len(self._numbers))
 
-    def words(self, text: str) -> bytes:
-        """The set of a text; empty for a blank one."""
+    def set_of(self, text: str) -> int:
+        """The number of the set of a text's words."""
         found = self._set_of.get(text)
         if found is None:
             numbers = array("i", sorted(set(map(self._numbers.__getitem__, normalise(text).split()))))
-            found = numbers.tobytes()
-            found = self._set_of[text] = self._kept.setdefault(found, found)
+            found = self._set_of[text] = self.sets.setdefault(numbers.tobytes(), len(self.sets))
         return found
 
 
@@ -217,10 +204,29 @@ class _Distinct:
     """The distinct word sets of texts, and which texts have each; blank texts are left out."""
 
     def __init__(self, texts: Sequence[str], reader: _Read) -> None:
-        found: defaultdict[bytes, list[int]] = defaultdict(list)
-        for index, text in enumerate(texts):
-            found[reader.words(text)].append(index)
-        found.pop(b"", None)
-        starts = np.concatenate(([0], np.cumsum([len(words) for words in found], dtype=np.int64) // 4))
-        self.sets = Sets(starts.astype(np.int64), np.frombuffer(b"".join(found), np.int32))
-        self.members = list(found.values())
+        known = np.fromiter(map(reader.set_of, texts), np.int64, len(texts))
+        self.place = np.flatnonzero(known)
+        """Which texts are not blank."""
+        numbers, self.set_of = np.unique(known[self.place], return_inverse=True)
+        """Text that is not blank → its set here."""
+        wanted = np.zeros(len(reader.sets), np.bool_)
+        wanted[numbers] = True
+        chosen = list(compress(reader.sets, wanted.tolist()))  # in the order of their numbers
+        sizes = np.fromiter(map(len, chosen), np.int64, len(chosen)) // 4
+        self.sets = Sets(np.append(0, np.cumsum(sizes)), np.frombuffer(b"".join(chosen), np.int32))
+        self._by_set = np.argsort(self.set_of, kind="stable")
+        self._starts = np.append(0, np.cumsum(np.bincount(self.set_of, minlength=len(numbers))))
+
+    def members(self, number: int) -> list[int]:
+        """The texts that have a set, in order."""
+        found: list[int] = self.place[self._by_set[self._starts[number] : self._starts[number + 1]]].tolist()
+        return found
+
+    def first(self, number: int) -> int:
+        """The first text that has a set."""
+        return int(self.place[self._by_set[self._starts[number]]])
+
+    def repeated(self) -> list[int]:
+        """The sets that more than one text has."""
+        found: list[int] = np.flatnonzero(np.diff(self._starts) > 1).tolist()
+        return found

@@ -11,7 +11,6 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from kasauti.core.errors import DataError
 from kasauti.core.types import Example, Finding, Severity, Split, Task
@@ -214,7 +213,8 @@ def parts_of(split: Split) -> dict[str, Sequence[Example]]:
 
 def _roots(examples: Sequence[Example], clusters: Sequence[Collection[str]] = ()) -> list[int]:
     """The cluster of each row: same normalised content, same group, or same passed-in cluster, transitively."""
-    texts: defaultdict[str, list[int]] = defaultdict(list)
+    texts: dict[str, int] = {}
+    links: list[Sequence[int]] = []
     groups: defaultdict[str, list[int]] = defaultdict(list)
     passed: defaultdict[int, list[int]] = defaultdict(list)
     cluster_of: defaultdict[str, list[int]] = defaultdict(list)
@@ -222,13 +222,14 @@ def _roots(examples: Sequence[Example], clusters: Sequence[Collection[str]] = ()
         for id in cluster:
             cluster_of[id].append(number)
     for index, example in enumerate(examples):
-        texts[normalise(content(example))].append(index)
+        first = texts.setdefault(normalise(content(example)), index)
+        if first != index:
+            links.append((first, index))
         if example.group is not None:
             groups[example.group].append(index)
         for number in cluster_of.get(example.id, ()):
             passed[number].append(index)
-    links = chain(texts.values(), groups.values(), passed.values())
-    return merge(len(examples), (link for link in links if len(link) > 1))
+    return merge(len(examples), [*links, *groups.values(), *passed.values()])
 
 
 def _without_later_parts(
@@ -338,19 +339,21 @@ def _nothing_left(task: Task, name: str, *, given: bool) -> DataError:
 
 
 def _clusters(task: Task, examples: Sequence[Example], clusters: Sequence[Collection[str]]) -> list[Cluster]:
+    answers = [(e.answer or "") if task.kind == "classification" else "" for e in examples]
+    one = {answer: {answer: 1} for answer in set(answers)}
     members: defaultdict[int, list[int]] = defaultdict(list)
-    for index, root in enumerate(_roots(examples, clusters)):
-        members[root].append(index)
+    roots = _roots(examples, clusters)
+    sizes = Counter(roots)
     found = []
+    for index, (root, answer) in enumerate(zip(roots, answers, strict=True)):
+        if sizes[root] == 1:  # nearly all
+            found.append(Cluster((index,), one[answer], answer, examples[index].id))
+        else:
+            members[root].append(index)
     for rows in members.values():
-        if len(rows) == 1:
-            example = examples[rows[0]]
-            label = (example.answer or "") if task.kind == "classification" else ""
-            found.append(Cluster(tuple(rows), {label: 1}, label, example.id))
-            continue
-        answers = Counter((examples[i].answer or "") if task.kind == "classification" else "" for i in rows)
-        label = min(answers, key=lambda answer: (-answers[answer], answer))
-        found.append(Cluster(tuple(rows), answers, label, min(examples[i].id for i in rows)))
+        counts = Counter(answers[i] for i in rows)
+        label = min(counts, key=lambda answer: (-counts[answer], answer))
+        found.append(Cluster(tuple(rows), counts, label, min(examples[i].id for i in rows)))
     return sorted(found, key=lambda cluster: cluster.key)
 
 

@@ -43,10 +43,12 @@ def leaked_rows(train: Sequence[Example], held_out: Sequence[Example], threshold
     Equal texts come before equal word sets in another order. The list is in the order of `held_out`.
     """
     pairs = nearest_across([content(e) for e in held_out], [content(e) for e in train], threshold)
-    by_text = {normalise(content(e)): e for e in reversed(train)} | {content(e).strip(): e for e in reversed(train)}
+    texts = [content(held_out[i]) for i, _, _ in pairs]
+    wanted = {*map(normalise, texts), *map(str.strip, texts)}
+    by_text = {text: e for e in reversed(train) if (text := normalise(content(e))) in wanted}
+    by_text |= {text: e for e in reversed(train) if (text := content(e).strip()) in wanted}
     leaks = []
-    for i, j, similarity in pairs:
-        text = content(held_out[i])
+    for (i, j, similarity), text in zip(pairs, texts, strict=True):
         twin = by_text.get(text.strip()) or by_text.get(normalise(text)) or train[j]
         leaks.append(Leak(held_out=held_out[i], train=twin, similarity=similarity))
     return leaks

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from kasauti.core.types import Example, Finding, Severity, Split, Task
 from kasauti.data.checks.evidence import SHOWN, quote, row_numbers, share
 from kasauti.data.conversation import content
-from kasauti.data.duplicates import exact_groups, near_groups, normalised_groups
+from kasauti.data.duplicates import near_groups, normalise
 from kasauti.data.split import parts_of
 
 NEAR = 0.8
@@ -33,11 +33,13 @@ def repeated(task: Task, split: Split) -> list[Finding]:
 def _within(part: str, examples: Sequence[Example]) -> Finding | None:
     texts = [content(example) for example in examples]
     near = near_groups(texts, NEAR)
-    exact, normal, superfluous = (
-        sum(len(group) - 1 for group in groups) for groups in (exact_groups(texts), normalised_groups(texts), near)
-    )
+    superfluous = sum(len(group) - 1 for group in near)
     if not superfluous:
         return None
+    exact, normal = (
+        sum(map(bool, same)) - len({text for text in same if text})
+        for same in ([text.strip() for text in texts], [normalise(text) for text in texts])
+    )
     near.sort(key=len, reverse=True)
     return Finding(
         check="repeated",
