@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kasauti.model.load import BUNDLED
+import kasauti
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +116,9 @@ def _repeat(kind: str, text: str, label: int, draw: np.random.Generator) -> tupl
 
 def _vocabulary() -> list[str]:
     """Words by falling frequency: the bundled complaints' own, then made-up ones."""
-    bundled = (BUNDLED["kasauti/nano"].parent / "disputes" / "data" / "complaints.csv").read_text(encoding="utf-8")
+    # not by way of `kasauti.model`: each process of the audit would load torch, as those of the command do not
+    folder = Path(kasauti.__file__).parent / "bundled" / "disputes" / "data"
+    bundled = (folder / "complaints.csv").read_text(encoding="utf-8")
     found = [word for word, _ in Counter(re.findall(r"[^\W\d_]+", bundled.lower())).most_common()]
     seen, number = set(found), 0
     while len(found) < VOCABULARY:
