@@ -5,7 +5,8 @@
     │   ├── TaskError               the task file
     │   ├── DataError               a data file or a row of it
     │   ├── TemplateError           the chat template or the tokenizer
-    │   └── ModelError              a model folder or id that cannot be used
+    │   ├── ModelError              a model folder or id that cannot be used
+    │   └── IsolationError          code that cannot be run safely on this machine
     ├── SupervisionError            the proof found a row that must not be trained on
     ├── TrainingError               training stopped because going on would be wrong
     └── StorageError                a disk that is full or may not be written; exit code 2
@@ -59,6 +60,10 @@ class TemplateError(UsageError):
 
 class ModelError(UsageError):
     """A model folder, id or option that cannot be used."""
+
+
+class IsolationError(UsageError):
+    """Code would have to run where it could do harm; it was not run."""
 
 
 class StorageError(UsageError):
