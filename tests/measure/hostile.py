@@ -1,6 +1,7 @@
-"""Programs that mean harm. Each ends quietly, and so would pass, if its attack came through; `{…}` are filled in by the test:
-`secret` and `victim` are files outside, `parent` a process number, `port` a listening socket, `abstract` a local one.
+"""Programs that mean harm. Each ends quietly, and so would pass, if its attack came through; `{…}` are filled in by the
+test: `secret` and `victim` are files outside, `parent` a process number, `port` a listening socket, `abstract` a local one.
 """
+# ruff: noqa: E501
 
 from kasauti.measure.sandbox.outcome import Outcome
 

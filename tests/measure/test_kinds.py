@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kasauti.core.errors import DataError, TaskError
-from kasauti.core.types import Ended, Prediction
+from kasauti.core.types import Ended, Prediction, Scoring
 from kasauti.measure.kinds import KINDS, judge, load_kind
 from kasauti.measure.kinds.generation import correct, normalise
 
@@ -42,12 +42,16 @@ def noisy(rows: int = 240):
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_fills_the_contract_and_can_be_written_as_json(kind, task, examples):
     truth, predictions = noisy()
-    judged = judge(replace(task, kind=kind), examples(*truth), predictions)
+    program = Scoring(program="assert '{answer}' == '{expected}'") if kind == "code" else Scoring()
+    rows = [replace(row, judging={"expected": row.answer}) for row in examples(*truth)]
+    task = replace(task, kind=kind, scoring=program)
+    grades = load_kind(kind).grade(task, rows, predictions)
+    judged = judge(task, rows, predictions, grades=grades)
     assert set(judged) >= CONTRACT
     assert judged["metric"] == load_kind(kind).METRIC
     assert json.loads(json.dumps(judged, allow_nan=False)) == judged
     assert judged["accuracy"]["low"] < judged["accuracy"]["value"] < judged["accuracy"]["high"]
-    assert judged["accuracy"]["value"] == load_kind(kind).correct(truth, predictions).mean()
+    assert judged["accuracy"]["value"] == grades.scores.mean()
     assert judged["latency_ms"] == pytest.approx({"p50": 2.0, "p95": 2.0, "p99": 2.0})
 
 
@@ -121,8 +125,9 @@ def test_generation_tells_strict_from_normalised(task, examples, answers):
 def test_importing_the_room_loads_no_heavy_library():
     code = (
         "import sys, kasauti.measure.kinds.classification, kasauti.measure.kinds.generation\n"
+        "import kasauti.measure.kinds.summarization, kasauti.measure.kinds.code\n"
         "import kasauti.measure.calibrate, kasauti.measure.compare, kasauti.measure.slices, kasauti.decide.verdict\n"
-        "print({'torch', 'numpy', 'scipy', 'sklearn', 'pandas'} & set(sys.modules))"
+        "print({'torch', 'numpy', 'scipy', 'sklearn', 'pandas', 'nltk', 'jsonschema'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.measure.hostile import HOSTILE
 
 from kasauti.core.errors import IsolationError
 from kasauti.measure.sandbox import kernel
 from kasauti.measure.sandbox.outcome import Limits, Outcome
 from kasauti.measure.sandbox.run import KEPT_BYTES, run_program, run_programs
-from tests.measure.hostile import HOSTILE
 
 SOURCE = Path(__file__).parents[2] / "src"
 TIGHT = Limits(seconds=1, patience=2, memory_mb=300, processes=16, file_mb=16, output_bytes=200_000)
@@ -146,7 +146,8 @@ def test_programs_may_use_threads_processes_and_their_temporary_folder():
         "with tempfile.NamedTemporaryFile() as f:\n    f.write(b'x')\n"
         "lock = multiprocessing.Lock()\n"
         "asyncio.run(asyncio.sleep(0))\n"
-        "p = multiprocessing.get_context('fork').Process(target=lambda: None)\np.start()\np.join()\nassert p.exitcode == 0\n"
+        "p = multiprocessing.get_context('fork').Process(target=lambda: None)\np.start()\np.join()\n"
+        "assert p.exitcode == 0\n"
     ).passed
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from kasauti.core.errors import TaskError
 from kasauti.core.files import atomic_write
 from kasauti.core.names import suggestion
+from kasauti.core.scoring import format_columns, read_scoring
 from kasauti.core.types import Business, DataFiles, Task
 from kasauti.core.yaml_text import Entry, parse
 
@@ -29,7 +29,7 @@ DEFAULT_MODEL = "kasauti/nano"
 
 _KEYS = (
     "name", "kind", "instructions", "input", "target", "labels", "fallback", "data", "group", "model",
-    "chat_template", "train", "business", "seed",
+    "chat_template", "train", "business", "metric", "schema", "code", "seed",
 )  # fmt: skip
 _REQUIRED = ("kind", "input", "target", "data")
 
@@ -103,6 +103,7 @@ def parse_task(
         chat_template=_optional(top, "chat_template"),
         train=_train(train, known_train_fields) if train else {},
         business=_business(top.get("business")),
+        scoring=read_scoring(top, kind),
         seed=_seed(top.get("seed")),
     )
 
@@ -124,21 +125,8 @@ def _one_of(entry: Entry, known: Sequence[str]) -> str:
 
 
 def _columns(entry: Entry, text: str) -> list[str]:
-    """The columns of a format string. Anything but a plain `{column}` is refused: it would run on the user's rows."""
-    try:
-        parts = list(string.Formatter().parse(text))
-    except ValueError as error:
-        mend = "Write {column} for a column, and {{ or }} for a brace."
-        raise TaskError(f"`input` is no format string: {error}", where=entry.where, mend=mend) from error
-    columns = []
-    for _, name, spec, conversion in parts:
-        if name is None:
-            continue
-        if not name.strip() or spec or conversion or any(mark in name for mark in ".[]{}"):
-            shown = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-            mend = "Name a column between the braces, with nothing after it."
-            raise TaskError(f"`input` has {{{shown}}}, which is not a plain column", where=entry.where, mend=mend)
-        columns.append(name)
+    """The columns that `input` names, at least one."""
+    columns = format_columns(entry, text)
     if not columns:
         mend = "Name at least one, for instance input: '{text}'."
         raise TaskError("`input` names no column", where=entry.where, mend=mend)

@@ -67,6 +67,8 @@ class Example:
     """The file that the row came from."""
     row: int = 0
     """Its number in that file, the first row of data being 1."""
+    judging: Mapping[str, str] = field(default_factory=dict)
+    """Columns that only whoever judges an answer reads, such as the tests of a program. Part of the id."""
     reviewed: bool = False
     """A person has read the row and stands by its answer."""
 
@@ -181,8 +183,9 @@ class Comparison:
     p_adjusted: float
     """After Holm's correction over the family."""
     test: str
+    """`mcnemar_exact`, or `paired_bootstrap` (interval by bootstrap, p by sign changes) for scores between 0 and 1."""
     only_a: int
-    """Rows that a has right and b wrong."""
+    """Rows that a has right and b wrong, or on which a has the higher score."""
     only_b: int
 
 
@@ -258,6 +261,24 @@ class DataFiles:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Scoring:
+    """What the user says about when an answer is right, for kinds without labels."""
+
+    metric: str | None = None
+    """`module:function`, the user's own figure; None takes the kind's."""
+    schema: str | None = None
+    """A JSON Schema file, relative to the task's folder, that every answer has to satisfy."""
+    program: str | None = None
+    """kind code: what is run to test an answer, a format string over columns and `{answer}`."""
+    seconds: float = 10.0
+    """kind code: processor seconds that a program may use."""
+    memory_mb: int = 1024
+    """kind code: memory that a program may use."""
+    columns: tuple[str, ...] = ()
+    """The columns that `program` names, in order of appearance."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """A task file, checked."""
 
@@ -283,6 +304,7 @@ class Task:
     train: Mapping[str, Any]
     """Fields of the recipe that the user set."""
     business: Business
+    scoring: Scoring = field(default_factory=Scoring)
     seed: int = 42
 
     @property

@@ -71,12 +71,13 @@ def make_example(
     if missing is not None:
         raise DataError(f"there is no column {missing!r}", where=where, mend=column_mend(missing, list(row)))
     fields = {column: row[column] or "" for column in task.columns}
+    judging = {column: row[column] or "" for column in task.scoring.columns} if with_answer else {}
     group = (row[task.group] or None) if task.group else None
     answer = _answer(task, row[task.target] or "", where, strict) if with_answer else None
     if history and history[0].role == "system" and history[0].content.strip() == task.instructions:
         history = history[1:]
     return Example(
-        id=_id(fields, answer, group, history),
+        id=_id(fields, answer, group, history, judging),
         fields=fields,
         text=fill(task.input, fields),
         answer=answer,
@@ -84,25 +85,35 @@ def make_example(
         history=tuple(history),
         source=source,
         row=number,
+        judging=judging,
     )
 
 
-def _id(fields: Mapping[str, str], answer: str | None, group: str | None, history: Sequence[Message]) -> str:
+def _id(
+    fields: Mapping[str, str],
+    answer: str | None,
+    group: str | None,
+    history: Sequence[Message],
+    judging: Mapping[str, str],
+) -> str:
     identity: dict[str, object] = {"fields": fields, "answer": answer, "group": group}
     if history:  # a row without one has the id of plain columns
         identity["history"] = [[turn.role, turn.content] for turn in history]
+    if judging:
+        identity["judging"] = judging
     return content_hash(identity)[:16]
 
 
 def with_answer(example: Example, answer: str) -> Example:
     """The row as if this answer stood in its file."""
-    id = _id(example.fields, answer, example.group, example.history)
+    id = _id(example.fields, answer, example.group, example.history, example.judging)
     return dataclasses.replace(example, id=id, answer=answer)
 
 
 def needed_columns(task: Task, with_answer: bool = True) -> list[str]:
     """The columns that a row must have."""
-    return [*task.columns, *([task.target] if with_answer else []), *([task.group] if task.group else [])]
+    judging = [column for column in task.scoring.columns if column not in task.columns] if with_answer else []
+    return [*task.columns, *([task.target] if with_answer else []), *judging, *([task.group] if task.group else [])]
 
 
 def _answer(task: Task, value: str, where: str, strict: bool) -> str:

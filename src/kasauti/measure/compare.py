@@ -1,8 +1,9 @@
 """The one place where two lists of answers to the same rows meet.
 
 Walks in: the truth (n strings) and two or more lists of n `Prediction`s. Walks out: `Comparison`s, a minus b, with an
-interval, an exact paired p-value and Holm's correction over the family. It does not know which approach is simpler or
-what a difference is worth.
+interval, a paired p-value and Holm's correction over the family. Right or wrong is tested by exact McNemar; scores in
+between by sign changes, with a bootstrap interval. It does not know which approach is simpler or what a difference is
+worth.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from kasauti.core.types import Comparison, Prediction
 from kasauti.measure import metrics
-from kasauti.measure.statistics import holm, mcnemar_exact, paired_difference
+from kasauti.measure.statistics import bootstrap_mean, holm, is_binary, mcnemar_exact, paired_difference, sign_flip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,8 +51,16 @@ def compare_all(
     right: Right = metrics.correct,
 ) -> list[Comparison]:
     """Every pair, in the order of the mapping, `p_adjusted` by Holm over all of them; empty for fewer than two."""
-    rows_right = {name: right(truth, predictions) for name, predictions in predictions_by_name.items()}
-    pairs = [_compare(a, b, rows_right[a], rows_right[b]) for a, b in combinations(rows_right, 2)]
+    return compare_scores({name: right(truth, predictions) for name, predictions in predictions_by_name.items()})
+
+
+def compare_scores(scores: Mapping[str, NDArray[np.float64] | NDArray[np.bool_]], seed: int = 42) -> list[Comparison]:
+    """Every pair of approaches by the score of every row [n], 0 to 1, as a kind's `grade` gives them.
+
+    Args:
+        seed: of the bootstrap and the sign changes, where some score is neither 0 nor 1.
+    """
+    pairs = [_compare(a, b, scores[a], scores[b], seed) for a, b in combinations(scores, 2)]
     adjusted = holm([pair.p_value for pair in pairs])
     return [replace(pair, p_adjusted=p) for pair, p in zip(pairs, adjusted, strict=True)]
 
@@ -70,21 +79,33 @@ def swapped(comparison: Comparison) -> Comparison:
     )
 
 
-def _compare(a: str, b: str, right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Comparison:
-    both, only_a = int((right_a & right_b).sum()), int((right_a & ~right_b).sum())
-    only_b = int((right_b & ~right_a).sum())
-    rows = len(right_a)
-    low, high = paired_difference(both, only_a, only_b, rows - both - only_a - only_b)
-    p_value = mcnemar_exact(only_a, only_b)
+def _compare(
+    a: str,
+    b: str,
+    scores_a: NDArray[np.float64] | NDArray[np.bool_],
+    scores_b: NDArray[np.float64] | NDArray[np.bool_],
+    seed: int = 42,
+) -> Comparison:
+    metrics.check_lengths(scores_a, scores_b)
+    gap = scores_a.astype(float) - scores_b.astype(float)
+    only_a, only_b, rows = int((gap > 0).sum()), int((gap < 0).sum()), len(gap)
+    if is_binary(scores_a.astype(float)) and is_binary(scores_b.astype(float)):
+        both = int(((gap == 0) & (scores_a == 1)).sum())
+        low, high = paired_difference(both, only_a, only_b, rows - both - only_a - only_b)
+        difference, p_value, test = (only_a - only_b) / rows, mcnemar_exact(only_a, only_b), "mcnemar_exact"
+    else:
+        difference, p_value, test = float(gap.mean()), sign_flip(gap, seed), "paired_bootstrap"
+        low, high = bootstrap_mean(gap, seed)
+        low, high = min(low, difference), max(high, difference)
     return Comparison(
         a=a,
         b=b,
-        difference=(only_a - only_b) / rows,
+        difference=difference,
         low=low,
         high=high,
         p_value=p_value,
         p_adjusted=p_value,
-        test="mcnemar_exact",
+        test=test,
         only_a=only_a,
         only_b=only_b,
     )

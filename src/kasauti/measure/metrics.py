@@ -8,7 +8,7 @@ or how sure a figure is (see statistics.py). numpy is imported inside functions 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -271,7 +271,7 @@ def latency_ms(predictions: Sequence[Prediction]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(("p50", "p95", "p99"), values, strict=True)}
 
 
-def check_lengths(truth: Sequence[object], answers: Sequence[object] | Mapping[str, object]) -> None:
+def check_lengths(truth: Sized, answers: Sized) -> None:
     """Refuse lists that cannot belong together.
 
     Raises:
@@ -283,7 +283,7 @@ def check_lengths(truth: Sequence[object], answers: Sequence[object] | Mapping[s
             where="measure",
             mend="Predict exactly one answer per row, in order.",
         )
-    if not truth:
+    if len(truth) == 0:
         raise DataError("there are no rows to judge on", where="measure", mend="Give at least one row.")
 
 

@@ -1,8 +1,9 @@
 """What "right" means for each kind of task: one line a kind.
 
 Walks in: the name of a kind. Walks out: the module that judges it. A module of a kind has `METRIC` (the name of its
-deciding figure), `correct(truth, predictions)` → [n] bool, which `compare.compare_all` takes as `right`, and
-`judge(task, examples, predictions, seed)` → the measured fields of one approach in `trial.json`.
+deciding figure), `grade(task, examples, predictions)` → `Grades`, whose scores `compare.compare_scores` takes, and
+`judge(task, examples, predictions, seed, grades)` → the measured fields of one approach in `trial.json`. Grading may
+take long (programs are run), so whoever needs both hands the grades on.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from kasauti.core.errors import TaskError
 from kasauti.core.types import Example, Prediction, Task
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from kasauti.measure.grades import Grades
 
 KINDS: dict[str, str] = {
     "classification": "kasauti.measure.kinds.classification",
+    "summarization": "kasauti.measure.kinds.summarization",
+    "code": "kasauti.measure.kinds.code",
     "generation": "kasauti.measure.kinds.generation",
 }
 """Kind → module. A new kind is one file beside this one and one line here."""
@@ -29,12 +31,17 @@ class Kind(Protocol):
 
     METRIC: str
 
-    def correct(self, truth: Sequence[str], predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
-        """Correctness of every row, [n]."""
+    def grade(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Grades:
+        """How right every row is, 0 to 1."""
         ...
 
     def judge(
-        self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction], seed: int
+        self,
+        task: Task,
+        examples: Sequence[Example],
+        predictions: Sequence[Prediction],
+        seed: int,
+        grades: Grades | None = None,
     ) -> Mapping[str, Any]:
         """The measured fields of one approach; everything in it can be written as JSON."""
         ...
@@ -54,8 +61,12 @@ def load_kind(name: str) -> Kind:
 
 
 def judge(
-    task: Task, examples: Sequence[Example], predictions: Sequence[Prediction], seed: int | None = None
+    task: Task,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    seed: int | None = None,
+    grades: Grades | None = None,
 ) -> dict[str, Any]:
     """Judge one approach by the kind of the task; the seed is the task's unless another is given."""
     seed = task.seed if seed is None else seed
-    return dict(load_kind(task.kind).judge(task, examples, predictions, seed))
+    return dict(load_kind(task.kind).judge(task, examples, predictions, seed, grades))

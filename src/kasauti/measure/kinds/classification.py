@@ -7,24 +7,31 @@ one approach in `trial.json`. It does not know how the answers were made.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kasauti.core.types import Example, Measurement, Prediction, Task
+from kasauti.core.types import Example, Prediction, Task
 from kasauti.measure import metrics
-from kasauti.measure.calibrate import reliability_bins
+from kasauti.measure.grades import Grades, calibration, interval
 from kasauti.measure.metrics import correct
-from kasauti.measure.statistics import accuracy_measurement, ece_measurement, macro_f1_measurement
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from kasauti.measure.statistics import accuracy_measurement, macro_f1_measurement
 
 METRIC = "exact_match"
 
-__all__ = ["METRIC", "calibration", "correct", "interval", "judge"]
+__all__ = ["METRIC", "calibration", "correct", "grade", "interval", "judge"]
 
 
-def judge(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction], seed: int) -> dict[str, Any]:
+def grade(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Grades:
+    """1 for exactly the expected label, 0 for all else."""
+    return Grades(scores=correct(metrics.truth_of(examples), predictions).astype(float), metric=METRIC)
+
+
+def judge(
+    task: Task,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    seed: int,
+    grades: Grades | None = None,
+) -> dict[str, Any]:
     """All figures of one approach, ready for JSON.
 
     The contract's fields, with `log_loss` None without probabilities and `ece` None without confidences, and besides:
@@ -59,22 +66,3 @@ def judge(task: Task, examples: Sequence[Example], predictions: Sequence[Predict
         "endings": metrics.ending_rates(predictions),
         "latency_ms": metrics.latency_ms(predictions),
     }
-
-
-def calibration(
-    truth: Sequence[str], predictions: Sequence[Prediction], right: NDArray[np.bool_], seed: int
-) -> dict[str, Any]:
-    """`ece` with its interval, `ece_plain` and the `reliability` diagram; None where no row has a confidence."""
-    confidence, hits = metrics.confidences(truth, predictions, right)
-    if len(confidence) == 0:
-        return {"ece": None, "ece_plain": None, "reliability": None}
-    return {
-        "ece": interval(ece_measurement(confidence, hits, seed)),
-        "ece_plain": metrics.ece(confidence, hits),
-        "reliability": reliability_bins(confidence, hits),
-    }
-
-
-def interval(measurement: Measurement) -> dict[str, float]:
-    """A measurement as the contract writes it."""
-    return {"value": measurement.value, "low": measurement.low, "high": measurement.high}

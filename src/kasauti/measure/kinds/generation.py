@@ -3,19 +3,22 @@
 Walks in: the task, examples with answers, one `Prediction` each. Walks out: the fields of one approach in `trial.json`.
 Normalisation: Unicode NFKC (one spelling for full-width and composed letters), case folded, every run of white space
 one space, none at the ends. Punctuation, articles and digits count as written: taking those off, as for English
-question answering, would call wrong amounts and wrong Hindi right.
+question answering, would call wrong amounts and wrong Hindi right. Where the task names a schema, JSON values are
+compared, whatever the order of their keys; where it names its own metric, that decides.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kasauti.core.types import Ended, Example, Prediction, Task
+from kasauti.core.types import Example, Prediction, Task
 from kasauti.measure import metrics
-from kasauti.measure.kinds.classification import calibration, interval
-from kasauti.measure.statistics import accuracy_measurement
+from kasauti.measure.grades import Grades, fields_of
+from kasauti.measure.own import load_own, own_scores
+from kasauti.measure.schema import canonical, load_schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,39 +35,57 @@ def normalise(text: str) -> str:
 
 def correct(truth: Sequence[str], predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
     """Equality after normalisation of every answered row, [n]."""
+    return _equal(truth, predictions, normalise)
+
+
+def _equal(
+    truth: Sequence[str], predictions: Sequence[Prediction], spelling: Callable[[str], str]
+) -> NDArray[np.bool_]:
     import numpy as np
 
     metrics.check_lengths(truth, predictions)
-    return np.array(
-        [
-            p.ended is Ended.ANSWERED and p.answer is not None and normalise(p.answer) == normalise(t)
-            for t, p in zip(truth, predictions, strict=True)
-        ],
-        dtype=bool,
-    )
+    answers = metrics.given_answers(predictions)
+    return np.array([a is not None and spelling(a) == spelling(t) for t, a in zip(truth, answers, strict=True)], bool)
 
 
-def judge(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction], seed: int) -> dict[str, Any]:
-    """The contract's fields of one approach; those that need a list of labels are None or empty.
+def grade(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Grades:
+    """By the user's own metric where the task names one, else equality: of text, or of JSON where it names a schema."""
+    import numpy as np
 
-    `accuracy` is exact match after normalisation, `accuracy_strict` letter for letter. Where the task has a fallback,
-    `accuracy_with_fallback` counts it for rows that were not answered.
-    """
     truth = metrics.truth_of(examples)
-    right = correct(truth, predictions)
-    received = metrics.answers_with_fallback(predictions, task.fallback)
-    hits = [a is not None and normalise(a) == normalise(t) for a, t in zip(received, truth, strict=True)]
-    return {
-        "metric": METRIC,
-        "rows": len(truth),
-        "accuracy": interval(accuracy_measurement(right, METRIC)),
-        "accuracy_strict": metrics.accuracy(truth, predictions),
-        "accuracy_with_fallback": sum(hits) / len(hits),
-        "invalid_rate": metrics.invalid_rate(predictions),
-        "macro_f1": None,
-        "log_loss": None,
-        **calibration(truth, predictions, right, seed),
-        "per_class": {},
-        "endings": metrics.ending_rates(predictions),
-        "latency_ms": metrics.latency_ms(predictions),
+    about: dict[str, Any] = {"accuracy_strict": metrics.accuracy(truth, predictions)}
+    answers = metrics.given_answers(predictions)
+    if task.scoring.metric is not None:
+        scores = np.array(own_scores(load_own(task), answers, examples))
+    else:
+        spelling = normalise if task.scoring.schema is None else canonical
+        scores = _equal(truth, predictions, spelling).astype(float)
+    metric = task.scoring.metric or METRIC
+    if task.scoring.schema is None:
+        return Grades(scores=scores, metric=metric, about=about)
+    fault = load_schema(task)
+    faults = [None if a is None else fault(a) for a in answers]
+    wrong = np.array([f is not None for f in faults])
+    shape = {
+        "file": task.scoring.schema,
+        "valid": float(sum(a is not None for a in answers) - wrong.sum()) / len(answers),
+        "faults": [{"fault": f, "count": n} for f, n in Counter(f for f in faults if f).most_common(20)],
     }
+    scores[wrong] = 0.0
+    return Grades(scores=scores, metric=metric, invalid=int(wrong.sum()), about={**about, "schema": shape})
+
+
+def judge(
+    task: Task,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    seed: int,
+    grades: Grades | None = None,
+) -> dict[str, Any]:
+    """The contract's fields of one approach, and besides `accuracy_strict`, letter for letter.
+
+    With a schema, `schema` has the share of rows whose answer satisfies it and the commonest faults; the others are
+    wrong, and count in `invalid_rate`.
+    """
+    grades = grades or grade(task, examples, predictions)
+    return fields_of(task, examples, predictions, seed, grades, grade)

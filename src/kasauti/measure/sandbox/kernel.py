@@ -24,7 +24,7 @@ _PDEATHSIG, _DUMPABLE, _CAPBSET_DROP, _NO_NEW_PRIVS, _CAP_AMBIENT, _SECCOMP = 1,
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _call(name: str, *arguments: int | bytes | None | ctypes.Array[ctypes.c_char]) -> int:
+def _call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     whole = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     result = int(getattr(_libc, name)(*whole))
     if result < 0:

@@ -1,7 +1,7 @@
 """Behind the wall: takes one program from standard input, runs it where it can do no harm, says how it ended.
 
-Walks in: a job as JSON on standard input, after its length in eight bytes. Walks out: a status as JSON on the descriptor
-named on the command line. Three processes share the work, and none but the last runs a line of the program:
+Walks in: a job as JSON on standard input, after its length in eight bytes. Walks out: a status as JSON on the
+descriptor named on the command line. Three processes share the work, and none but the last runs a line of the program:
 
     outside   leaves the namespaces, watches clock and memory, and kills all when standard input is closed
     first     process 1 of the new namespace: builds the view, waits; with its end the kernel kills every other in it
@@ -12,6 +12,7 @@ Only the standard library and this folder are imported. What cannot be set up is
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -27,7 +28,7 @@ from kasauti.measure.sandbox.program import run
 TICK = 0.05
 """Seconds between two looks at memory: 0.05 at 2 GB a second is 100 MB over the limit at most."""
 _LONE_UID = 1_800_000_000
-"""Where the user ids begin that nobody has: with one of its own, a program shares no right and no count of processes."""
+"""Where the user ids begin that nobody has: with one of its own, a program shares no right and no count."""
 _NOBODY = 65534
 
 
@@ -92,7 +93,12 @@ def _leave() -> bool:
         except PermissionError:  # root without the right to it, as in most containers
             pass
     user, group = os.geteuid(), os.getegid()
-    kernel.unshare(spaces | kernel.NEWUSER)
+    try:
+        kernel.unshare(spaces | kernel.NEWUSER)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EUSERS):  # "no space left" is how the kernel says it
+            raise Refused("user namespaces are switched off, or all of them are taken") from error
+        raise
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
@@ -156,7 +162,7 @@ def _first(job: dict[str, Any], tell: int, own_user: bool) -> NoReturn:
 
 
 def _start(job: dict[str, Any], own_user: bool) -> tuple[int, int, bytes]:
-    """The program, in its own process: its number, the pipe on which it reports, and the word that a report begins with.
+    """The program, in its own process: its number, the pipe on which it reports, the word that a report begins with.
 
     Raises:
         Refused: it could not be confined; it has not been run.

@@ -1,7 +1,7 @@
 """How a program ended, and what it was allowed: the values on both sides of the wall.
 
-Walks in: nothing. Walks out: `Limits`, `Outcome`, `Execution`. Only the standard library is imported: the process behind
-the wall reads this file too.
+Walks in: nothing. Walks out: `Limits`, `Outcome`, `Execution`. Only the standard library is imported: the process
+behind the wall reads this file too.
 """
 
 from __future__ import annotations

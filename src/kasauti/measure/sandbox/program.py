@@ -1,8 +1,8 @@
 """Runs one program in this very process, and reports how it ended before it can be asked anything else.
 
-Walks in: the program's text, in a process that has given up its rights. Walks out: a report on a pipe, and the end of the
-process. The program shares the interpreter with what reports on it: one that is written to cheat its tests can, as in any
-harness whose tests run beside the answer. It cannot get out, and leaving early is no way to pass.
+Walks in: the program's text, in a process that has given up its rights. Walks out: a report on a pipe, and the end of
+the process. The program shares the interpreter with what reports on it: one that is written to cheat its tests can, as
+in any harness whose tests run beside the answer. It cannot get out, and leaving early is no way to pass.
 """
 
 from __future__ import annotations

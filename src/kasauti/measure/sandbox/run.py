@@ -49,7 +49,9 @@ def run_programs(
     found: dict[str, Execution] = {}
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
         try:
-            for program, execution in zip(distinct, pool.map(partial(run_program, limits=limits), distinct)):
+            for program, execution in zip(
+                distinct, pool.map(partial(run_program, limits=limits), distinct), strict=True
+            ):
                 found[program] = execution
                 progress("run programs", len(found), len(distinct))
         except BaseException:
@@ -100,7 +102,8 @@ def _converse(program: str, limits: Limits, folder: str) -> tuple[dict[str, Any]
         raise _refused(f"Python could not be started: {error}") from error
     finally:
         os.close(say_status)
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         with contextlib.suppress(BrokenPipeError):  # it ended already, and says why
             process.stdin.write(len(text).to_bytes(8, "big") + text)
@@ -157,7 +160,9 @@ def _judged(status: dict[str, Any], limits: Limits) -> tuple[Outcome, str]:
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         late = -code == signal.SIGXCPU or (-code == signal.SIGKILL and status.get("cpu", 0.0) >= limits.seconds)
-        return (Outcome.TIMED_OUT, f"more than {limits.seconds:g} processor seconds") if late else (Outcome.KILLED, name)
+        return (
+            (Outcome.TIMED_OUT, f"more than {limits.seconds:g} processor seconds") if late else (Outcome.KILLED, name)
+        )
     try:
         outcome, detail = json.loads(status.get("report", ""))
         return Outcome(outcome), str(detail)[:300]
@@ -170,6 +175,6 @@ def _refused(reason: str) -> IsolationError:
         f"code cannot be run safely here: {reason}",
         where="sandbox",
         mend="Allow user namespaces (sysctl user.max_user_namespaces=15000; on Ubuntu also "
-        "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that allows unshare and mount), "
-        "or run it as root on Linux 5.12 or newer.",
+        "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that allows unshare and "
+        "mount), or run it as root on Linux 5.12 or newer.",
     )
