@@ -104,3 +104,24 @@ def test_a_label_that_no_row_has_is_told_with_the_answer_that_is_like_it():
     with pytest.raises(DataError, match=r"no row has the label 'refund_delayed'\. Did you mean 'refund delayed'"):
         check_labels_used(task, rows_of(task, [("x", "refund delayed"), ("y", "other")]))
     check_labels_used(task, rows_of(task, [("x", "refund_delayed"), ("y", "other")]))
+
+
+def test_columns_that_only_tests_read_are_kept_apart_from_what_is_asked(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"q": "add", "a": "pass", "tests": ["assert 1", "assert 2"]}\n')
+    text = "kind: code\ninput: '{q}'\ntarget: a\ndata: {train: rows.jsonl}\n"
+    plain, tested = (parse_task(text + more, folder=tmp_path) for more in ("", "code: {program: '{answer}{tests}{q}'}"))
+    (one,), (other,) = load_examples(plain, "train"), load_examples(tested, "train")
+    assert (one.fields, other.fields) == ({"q": "add"},) * 2
+    assert (one.text, content(other)) == ("add", "add")
+    assert one.judging == {}
+    assert other.judging == {"tests": '["assert 1", "assert 2"]', "q": "add"}
+    assert one.id != other.id
+    (asked,) = (example for example in read_inputs(tested, str(tmp_path / "rows.jsonl")))
+    assert asked.judging == {}
+
+
+def test_a_row_without_the_column_of_its_tests_is_refused(tmp_path):
+    (tmp_path / "rows.csv").write_text("q,a,test\nadd,pass,assert 1\n")
+    text = "kind: code\ninput: '{q}'\ntarget: a\ndata: {train: rows.csv}\ncode: {program: '{answer}{tests}'}"
+    with pytest.raises(DataError, match=r"there is no column 'tests'.*'test'"):
+        load_examples(parse_task(text, folder=tmp_path), "train")

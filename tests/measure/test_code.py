@@ -17,7 +17,7 @@ from tests.measure.test_sandbox import isolated
 from kasauti.core.errors import DataError, KasautiError, TaskError
 from kasauti.core.types import Ended, Example, Prediction, Scoring
 from kasauti.measure.kinds import judge
-from kasauti.measure.kinds.code import code_of, execute, grade_samples, pass_at_k, program_of
+from kasauti.measure.kinds.code import code_of, execute, grade, grade_samples, pass_at_k, program_of
 from kasauti.measure.sandbox.outcome import Outcome
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -61,6 +61,15 @@ def test_only_what_passes_its_tests_is_right_and_every_ending_is_counted(coding)
     assert judged["failures"][1]["detail"].startswith("SyntaxError")
 
 
+@isolated
+def test_a_hostile_answer_is_a_failure_and_the_rows_beside_it_are_judged(coding):
+    bomb, hog = "import os\nwhile True:\n    os.fork()", "x = bytearray(10 * 2**30)"
+    grades = grade(
+        replace(coding, scoring=replace(coding.scoring, seconds=1)), rows(*["pass"] * 4), said("", bomb, hog, "1")
+    )
+    assert grades.scores.tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
 def test_the_code_of_an_answer_is_its_first_fenced_block_or_all_of_it():
     assert code_of(f"Here it is:\n```python\n{ADD}```\nand so on\n```\nx\n```") == ADD
     assert code_of(f"~~~\n{ADD}~~~") == ADD
@@ -79,7 +88,7 @@ def test_a_program_is_made_of_the_answer_and_the_rows_columns(coding):
 def test_a_task_without_a_program_and_a_row_without_its_column_are_refused(coding):
     with pytest.raises(TaskError, match=r"needs `code\.program`"):
         program_of(replace(coding, scoring=Scoring()), rows("")[0], "")
-    with pytest.raises(DataError, match="there is no column 'test'.*Did you mean 'tests'"):
+    with pytest.raises(DataError, match=r"there is no column 'test'.*Did you mean 'tests'"):
         program_of(replace(coding, scoring=Scoring(program="{answer}{test}")), rows("")[0], "")
 
 

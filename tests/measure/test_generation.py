@@ -93,7 +93,7 @@ def test_the_tasks_folder_is_looked_in_first_and_its_modules_may_import_one_anot
         ("def right(a, b: return 1", "scores:right", "scores could not be imported: SyntaxError"),
         ("import nowhere_at_all", "scores:right", "there is no module 'nowhere_at_all'"),
         ("raise SystemExit(3)", "scores:right", "scores could not be imported: SystemExit: 3"),
-        ("", "nowhere_at_all:right", r"there is no module 'nowhere_at_all'\. Put nowhere_at_all\.py into the task's folder"),
+        ("", "nowhere_at_all:right", r"'nowhere_at_all'\. Put nowhere_at_all\.py into the task's folder"),
     ],
 )  # fmt: skip
 def test_a_metric_that_cannot_be_used_is_one_line(metric_task, examples, answers, source, name, line):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.measure.test_sandbox import FAULT
 
 from kasauti.core.errors import DataError, TaskError
 from kasauti.core.types import Ended, Prediction, Scoring
@@ -41,6 +42,8 @@ def noisy(rows: int = 240):
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_fills_the_contract_and_can_be_written_as_json(kind, task, examples):
+    if kind == "code" and FAULT:
+        pytest.skip(FAULT)
     truth, predictions = noisy()
     program = Scoring(program="assert '{answer}' == '{expected}'") if kind == "code" else Scoring()
     rows = [replace(row, judging={"expected": row.answer}) for row in examples(*truth)]

@@ -252,3 +252,25 @@ def test_ten_thousand_rows_are_measured_in_seconds():
     s.macro_f1_measurement(truth, answers, seed=0)
     s.ece_measurement(confidence, generator.random(10_000) < confidence, seed=0)
     assert time.process_time() - start < 8
+
+
+def test_sign_changes_find_a_shift_and_keep_their_level_without_one():
+    generator = np.random.default_rng(0)
+    assert s.sign_flip(generator.normal(0.5, 1, 100), seed=1) < 0.001
+    assert s.sign_flip(np.zeros(5), seed=1) == 1.0
+    p_values = [s.sign_flip(generator.normal(0, 1, 30), seed=i, flips=499) for i in range(400)]
+    assert 0.02 < np.mean(np.array(p_values) <= 0.05) < 0.09
+
+
+def test_sign_changes_agree_with_counting_every_one():
+    gap = np.array([0.3, -0.1, 0.25, 0.4, 0.05, 0.2])
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1).T
+    exact = np.mean(np.abs(signs @ gap) >= abs(gap.sum()) - 1e-12)
+    assert s.sign_flip(gap, seed=3) == pytest.approx(exact, abs=0.02)
+
+
+def test_scores_that_are_right_or_wrong_have_wilsons_interval_and_others_a_bootstrap():
+    binary = s.score_measurement(np.array([1.0, 0.0, 1.0, 1.0]), "x", seed=1)
+    assert (binary.low, binary.high) == s.wilson(3, 4)
+    graded = s.score_measurement(np.array([1.0, 0.5, 0.25, 0.0]), "x", seed=1)
+    assert 0 <= graded.low < graded.value == 0.4375 < graded.high <= 1

@@ -42,7 +42,7 @@ def test_words_of_every_script_stay_whole(text, expected):
     assert words(text) == [unicodedata.normalize("NFKC", word) for word in expected]
 
 
-@given(st.text(max_size=60))
+@given(text=st.text(max_size=60))
 def test_a_text_with_anything_in_it_is_all_of_itself(text, task_of_summaries):
     grades = task_of_summaries([text], [text])
     assert grades.scores[0] == (1.0 if words(text) else 0.0)

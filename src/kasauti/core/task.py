@@ -250,8 +250,16 @@ model: {model}  # {default}, a Hugging Face id, or a folder
 {chat_template}  # a Jinja file or the name of a known template, for a model without one
 # train: {{method: lora, r: 16}}  # any field of the recipe
 # business: {{calls_per_month: 100000, margin: 0.02}}  # what the verdict depends on
-seed: 42
+{scoring}seed: 42
 """
+
+_METRIC = "# metric: scores:right  # a function (answer, expected) of scores.py beside this file, from 0 to 1\n"
+_SCORING = {
+    "code": '# code: {program: "{answer}\\n{tests}", seconds: 10}  # what tests an answer; {tests} is a column\n',
+    "generation": _METRIC + "# schema: answer.json  # a JSON Schema that every answer has to satisfy\n",
+    "summarization": _METRIC,
+}
+"""What says when an answer is right, for kinds where the user may say it."""
 
 _INSTRUCTIONS = {
     "classification": "Classify the {column} into exactly one category.\n"
@@ -322,6 +330,7 @@ def write_task(
         data=_quoted(_relative(data, folder)),
         test=_quoted(_relative(test, folder)) if test else "null",
         model=_quoted(model),
+        scoring=_SCORING.get(kind, ""),
         default=DEFAULT_MODEL,
         chat_template=f"chat_template: {_quoted(chat_template)}" if chat_template else "# chat_template: null",
     )

@@ -44,6 +44,7 @@ def run_programs(
     Raises:
         IsolationError: programs cannot be isolated on this machine.
     """
+    _check_platform()
     limits = limits or Limits()
     distinct = list(dict.fromkeys(programs))
     found: dict[str, Execution] = {}
@@ -66,9 +67,8 @@ def run_program(program: str, limits: Limits | None = None) -> Execution:
     Raises:
         IsolationError: programs cannot be isolated on this machine; it has not been run.
     """
+    _check_platform()
     limits = limits or Limits()
-    if not sys.platform.startswith("linux"):
-        raise _refused(f"{sys.platform} has no namespaces")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kasauti-") as folder:
         status, output, too_much = _converse(program, limits, folder)
@@ -168,6 +168,11 @@ def _judged(status: dict[str, Any], limits: Limits) -> tuple[Outcome, str]:
         return Outcome(outcome), str(detail)[:300]
     except (ValueError, TypeError):  # it left without the report that only its end writes
         return Outcome.EXITED, f"exit code {code}"
+
+
+def _check_platform() -> None:
+    if not sys.platform.startswith("linux"):
+        raise _refused(f"{sys.platform} has no namespaces")
 
 
 def _refused(reason: str) -> IsolationError:
