@@ -36,7 +36,12 @@ DATA = "bundled"
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 80
 # what is imported is not always what is installed
-DISTRIBUTIONS = {"rouge_score": "rouge-score", "sklearn": "scikit-learn", "yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
+DISTRIBUTIONS = {
+    "huggingface_hub": "huggingface-hub",
+    "rouge_score": "rouge-score",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 
 
 @dataclass(frozen=True)

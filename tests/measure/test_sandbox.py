@@ -130,6 +130,8 @@ def test_a_program_that_runs_to_its_end_passes_and_its_words_are_kept():
         ("raise KeyboardInterrupt", Outcome.RAISED, "KeyboardInterrupt"),
         ("class E(Exception):\n    def __str__(self): raise E\nraise E", Outcome.RAISED, "E"),
         ("input()", Outcome.RAISED, "EOFError"),
+        ("import ctypes\nctypes.string_at(0)", Outcome.KILLED, "SIGSEGV"),
+        ("import sys\nsys.stdout = sys.stderr = None\nassert 0", Outcome.FAILED, "AssertionError"),
     ],
 )
 def test_how_a_program_ended_is_told(program, outcome, detail):
@@ -247,10 +249,15 @@ def test_a_wall_with_a_hole_is_found_before_anything_is_run(monkeypatch):
         run_program("print('I ran')")
 
 
+ORDINARY = ["--reuid", "12345", "--regid", "12345", "--clear-groups"]
+CONTAINER = ["--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
+
+
 @isolated
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become somebody else")
-def test_an_ordinary_user_is_contained_too(tmp_path):
-    """The parts that root has without a user namespace, an ordinary user has in one."""
+@pytest.mark.parametrize("rights", [ORDINARY, CONTAINER], ids=["an ordinary user", "root without the right to mount"])
+def test_who_has_fewer_rights_is_contained_too(tmp_path, rights):
+    """The parts that root has without a user namespace, others have in one."""
     python = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if _is_new_enough(p)), None)
     if python is None:
         pytest.skip("there is no Python that an ordinary user may run")
@@ -261,7 +268,7 @@ def test_an_ordinary_user_is_contained_too(tmp_path):
     secret.write_text("CANARY")
     os.chown(secret, 12345, 12345)
     programs = [
-        "import os\nassert os.getuid() == 12345\nprint('fine')",
+        "import os\nassert os.getuid() != 0\nprint('fine')",
         f"print(open({str(secret)!r}).read())",
         f"import os\nos.remove({str(secret)!r})",
         "import os\nos.kill(os.getppid(), 9)\nos.kill(-1, 9)\nraise OSError",
@@ -272,7 +279,7 @@ def test_an_ordinary_user_is_contained_too(tmp_path):
         "from kasauti.measure.sandbox.run import run_program\nfrom kasauti.measure.sandbox.outcome import Limits\n"
         f"for p in {programs!r}:\n    print(run_program(p, Limits(seconds=1, patience=1, processes=16)).outcome)"
     )
-    user = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", python, "-B", "-c", code]
+    user = ["setpriv", *rights, python, "-B", "-c", code]
     done = subprocess.run(user, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)}, cwd="/")
     if "cannot be run safely" in done.stderr:
         pytest.skip("ordinary users have no namespaces here")

@@ -43,6 +43,11 @@ def die_with_parent() -> None:
     _call("prctl", _PDEATHSIG, 9, 0, 0, 0)
 
 
+def be_inspectable() -> None:
+    """Keep the own entries of `/proc` after a change of user; they say which ids a namespace has."""
+    _call("prctl", _DUMPABLE, 1, 0, 0, 0)
+
+
 def keep_mounts_private() -> None:
     """What is mounted from here on is seen in this namespace alone."""
     _call("mount", b"none", b"/", None, _REC | _PRIVATE, None)

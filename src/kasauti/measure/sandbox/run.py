@@ -156,6 +156,8 @@ def _judged(status: dict[str, Any], limits: Limits) -> tuple[Outcome, str]:
         return Outcome.TIMED_OUT, f"more than {limits.wall_seconds:g} seconds on the clock"
     if status["ended"] == "memory":
         return Outcome.OUT_OF_MEMORY, f"more than {limits.memory_mb} MB in all its processes"
+    if status["ended"] == "processes":
+        return Outcome.KILLED, f"more than {limits.processes} processes"
     code = os.waitstatus_to_exitcode(status["status"])
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
