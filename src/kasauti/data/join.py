@@ -119,7 +119,7 @@ def _table(one: Sets, two: Sets | None, threshold: float) -> _Table:
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is {threshold}, expected more than 0 and at most 1")
     both = [one] if two is None else [one, two]
-    words = np.concatenate([sets.words for sets in both])
+    words = one.words if two is None else np.concatenate([one.words, two.words])
     counts = [np.bincount(sets.words, minlength=int(words.max(initial=-1)) + 1) for sets in both]
     total = np.sum(counts, axis=0)
     by_count = np.argsort(total, kind="stable")
@@ -150,7 +150,7 @@ def _classes(sizes: Ints) -> Iterator[tuple[int, int, int]]:
             yield int(first), int(last), int(sizes[first])
 
 
-def _runs(table: _Table) -> Iterator[tuple[Ints, Ints, Ints, Ints]]:
+def _runs(table: _Table) -> Iterator[tuple[NDArray[np.int32], Ints, Ints, Ints]]:
     """Sets that meet: positions, and slots of them with the slots, from `low` to before `high`, that each meets.
 
     Sets of the first collection are written down under 1 word where they are of one or two words, or very long, and
@@ -169,7 +169,7 @@ def _runs(table: _Table) -> Iterator[tuple[Ints, Ints, Ints, Ints]]:
             continue
         keys.sort()
         bits = np.uint64(len(table.sizes).bit_length())
-        positions = (keys & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+        positions = (keys & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int32)
         keys >>= bits
         ends = np.append(np.flatnonzero(keys[1:] != keys[:-1]) + 1, len(keys))
         del keys
@@ -209,15 +209,17 @@ def _written(table: _Table, least: int, most: int, words: int) -> NDArray[np.uin
     """
     t, bits = table.threshold, np.uint64(len(table.sizes).bit_length())
     alone = table.first == len(table.sizes)
-    found: list[NDArray[np.uint64]] = []
-    for first, last, size in _classes(table.sizes):
-        if size < (least if alone else np.ceil(t * least - _SLACK)) or size > np.floor(most / t + _SLACK):
-            continue
-        length = _prefix(size, t, words)
-        columns = list(combinations(range(length), words))
+    classes = [
+        (first, last, size, list(combinations(range(_prefix(size, t, words)), words)))
+        for first, last, size in _classes(table.sizes)
+        if size >= (least if alone else np.ceil(t * least - _SLACK)) and size <= np.floor(most / t + _SLACK)
+    ]
+    keys = np.empty(sum((last - first) * len(columns) for first, last, _, columns in classes), np.uint64)
+    end = 0
+    for first, last, size, columns in classes:
         for at in range(first, last, max(1, _CELLS // size)):
             to = min(last, at + max(1, _CELLS // size))
-            rows = table.ranks[table.starts[at] : table.starts[to]].reshape(-1, size)[:, :length]
+            rows = table.ranks[table.starts[at] : table.starts[to]].reshape(-1, size)[:, : _prefix(size, t, words)]
             shared = ~table.single[rows]
             mixed = rows.astype(np.uint64) + np.uint64(1)
             place = np.arange(at, to, dtype=np.uint64)
@@ -227,11 +229,12 @@ def _written(table: _Table, least: int, most: int, words: int) -> NDArray[np.uin
                 for column in chosen[1:]:
                     hashed = (hashed ^ (hashed >> np.uint64(29))) * _MIX2 + mixed[there, column] * _MIX
                 hashed ^= hashed >> np.uint64(32)
-                found.append((hashed * _MIX2 << bits) | place[there])
-    return np.concatenate(found) if found else np.empty(0, np.uint64)
+                keys[end : end + len(hashed)] = (hashed * _MIX2 << bits) | place[there]
+                end += len(hashed)
+    return keys[:end]
 
 
-def _meetings(positions: Ints, slot: Ints, low: Ints, high: Ints) -> Iterator[tuple[Ints, Ints]]:
+def _meetings(positions: NDArray[np.int32], slot: Ints, low: Ints, high: Ints) -> Iterator[tuple[Ints, Ints]]:
     """The pairs of positions that meet, a few million at a time; some more than once."""
     counts = np.cumsum(high - low)
     at = 0
@@ -240,7 +243,7 @@ def _meetings(positions: Ints, slot: Ints, low: Ints, high: Ints) -> Iterator[tu
         to = max(at + 1, int(np.searchsorted(counts, before + _CELLS, "right")))
         size = high[at:to] - low[at:to]
         partner = np.repeat(low[at:to] - (counts[at:to] - size - before), size) + np.arange(int(size.sum()))
-        yield np.repeat(positions[slot[at:to]], size), positions[partner]
+        yield np.repeat(positions[slot[at:to]], size).astype(np.int64), positions[partner].astype(np.int64)
         at = to
 
 
