@@ -4,8 +4,8 @@ Walks in: nothing. Walks out: figures, a plain dict. It does not know where they
 
 Each size is audited in a process of its own, as `kasauti audit` does it: files read, rows split, all checks, the proof
 over every row, both files written. The check for likely mislabelled rows, which judges a sample above 100,000 rows,
-runs afterwards and is timed by itself. Memory is what all processes together hold (resident; what they share counts
-twice), looked at every fifth of a second.
+runs afterwards and is timed by itself. Memory is what all processes together hold, looked at every fifth of a
+second: resident, where what they share counts once for each of them, and proportional, where it counts once.
 """
 
 from __future__ import annotations
@@ -57,23 +57,30 @@ def _measured(folder: Path) -> dict[str, Any]:
     """The figures of one audit, made in a process of its own."""
     import psutil
 
-    out, peak, peaks = folder / "figures.json", 0, {"audit": 0, LEFT_OUT: 0}
+    out, peaks = folder / "figures.json", {"audit": [0, 0], LEFT_OUT: [0, 0]}
     child = subprocess.Popen([sys.executable, __file__, str(folder), str(out)])
     watched = psutil.Process(child.pid)
     while child.poll() is None:
         stage = LEFT_OUT if (folder / "audited").exists() else "audit"
         try:
-            peak = sum(one.memory_info().rss for one in [watched, *watched.children(recursive=True)])
-        except psutil.Error:  # one has just ended
+            held = [_held(one.pid) for one in [watched, *watched.children(recursive=True)]]
+        except (psutil.Error, OSError):  # one has just ended
             continue
-        peaks[stage] = max(peaks[stage], peak)
+        peaks[stage] = [max(peak, sum(one)) for peak, one in zip(peaks[stage], zip(*held, strict=True), strict=True)]
         time.sleep(LOOK)
     if child.returncode:
         raise RuntimeError(f"the audit of {folder} ended with {child.returncode}")
     figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    figures["peak_gib"] = round(peaks["audit"] / 2**30, 2)
-    figures[LEFT_OUT]["peak_gib"] = round(peaks[LEFT_OUT] / 2**30, 2)
+    for taker, stage in ((figures, "audit"), (figures[LEFT_OUT], LEFT_OUT)):
+        taker["peak_gib"], taker["peak_gib_shared_once"] = (round(peak / 2**30, 2) for peak in peaks[stage])
     return figures
+
+
+def _held(pid: int) -> tuple[int, int]:
+    """Bytes of a process: resident, and proportional (a page that n processes share counts 1/n)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:] if line.endswith("kB")}
+    return kib["Rss"] * 1024, kib["Pss"] * 1024
 
 
 def _audit(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from kasauti.approaches.ask import SLACK, Asker
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.types import Ended, Example, Task
-from kasauti.data.conversation import fill, messages
+from kasauti.data.conversation import messages
 from kasauti.train.run import proved_rows
 
 
@@ -28,7 +28,7 @@ def asker(bench: Workbench, most: int | None = None) -> Asker:
 
 
 def row_of(task: Task, text: str) -> Example:
-    return Example(id="", fields={"text": text}, text=fill(task.input, {"text": text}), answer=None)
+    return Example(id="", fields={"text": text}, template=task.input, answer=None)
 
 
 def test_the_prompts_are_those_of_training_also_where_they_are_shortened(here):

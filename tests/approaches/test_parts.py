@@ -22,7 +22,8 @@ from kasauti.core.types import Example
 
 def rows(*pairs: tuple[str, str]) -> list[Example]:
     return [
-        Example(id=str(at), fields={"text": text}, text=text, answer=label) for at, (text, label) in enumerate(pairs)
+        Example(id=str(at), fields={"text": text}, template="{text}", answer=label)
+        for at, (text, label) in enumerate(pairs)
     ]
 
 

@@ -96,7 +96,7 @@ def test_a_number_of_samples_under_zero_is_refused(kasauti, folder):
 
 def test_pairs_with_different_answers_come_first_then_pairs_in_two_parts():
     def row(number, text, answer):
-        return Example(id=str(number), fields={"t": text}, text=text, answer=answer, row=number)
+        return Example(id=str(number), fields={"t": text}, template="{t}", answer=answer, row=number)
 
     train = [row(1, "my money is not back", "a"), row(2, "My money is not back!", "a"), row(3, "the card is lost", "a")]
     test = [row(1, "the card is LOST", "b"), row(2, "a text of its own", "a")]

@@ -7,12 +7,11 @@ from tests.data.conftest import rows_of, task_of
 
 from kasauti.core.errors import DataError
 from kasauti.core.task import parse_task
-from kasauti.core.types import Message
+from kasauti.core.types import Message, fill
 from kasauti.data.conversation import (
     check_labels_used,
     content,
     count_answers,
-    fill,
     load_examples,
     make_example,
     messages,

@@ -28,7 +28,7 @@ def answers() -> Callable[..., list[Prediction]]:
 def examples() -> Callable[..., list[Example]]:
     def build(*truth: str | None) -> list[Example]:
         return [
-            Example(id=f"{i:016x}", fields={"x": f"text {i}"}, text=f"text {i}", answer=t, source="t.csv", row=i + 1)
+            Example(id=f"{i:016x}", fields={"x": f"text {i}"}, template="{x}", answer=t, source="t.csv", row=i + 1)
             for i, t in enumerate(truth)
         ]
 

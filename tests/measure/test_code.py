@@ -35,7 +35,15 @@ def coding(task):
 
 def rows(*tests: str) -> list[Example]:
     return [
-        Example(id=f"{i:016x}", fields={"x": "?"}, text="?", answer="pass", source="t", row=i + 1, judging={"tests": t})
+        Example(
+            id=f"{i:016x}",
+            fields={"x": "?"},
+            template="{x}",
+            answer="pass",
+            source="t",
+            row=i + 1,
+            judging={"tests": t},
+        )
         for i, t in enumerate(tests)
     ]
 
@@ -120,7 +128,7 @@ def _humaneval(task) -> tuple:
     scoring = Scoring(program="{prompt}{answer}\n{test}\ncheck({entry_point})", columns=("test", "entry_point"))
     examples = [
         Example(
-            id=row["task_id"], fields={"prompt": row["prompt"]}, text=row["prompt"], answer=row["canonical_solution"],
+            id=row["task_id"], fields={"prompt": row["prompt"]}, template="{prompt}", answer=row["canonical_solution"],
             judging={"test": row["test"], "entry_point": row["entry_point"]},
         )
         for row in read
@@ -133,7 +141,7 @@ def _mbpp(task) -> tuple:
     scoring = Scoring(program="{answer}\n{test_setup_code}\n{test_list}", columns=("test_setup_code", "test_list"))
     examples = [
         Example(
-            id=str(row["task_id"]), fields={"text": row["text"]}, text=row["text"], answer=row["code"],
+            id=str(row["task_id"]), fields={"text": row["text"]}, template="{text}", answer=row["code"],
             judging={"test_setup_code": row["test_setup_code"], "test_list": json.dumps(row["test_list"])},
         )
         for row in read

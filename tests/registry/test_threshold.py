@@ -20,7 +20,7 @@ class Known:
 
 
 def rows(count):
-    return [Example(id=str(n), fields={}, text="", answer="a", row=n) for n in range(count)]
+    return [Example(id=str(n), fields={}, template="", answer="a", row=n) for n in range(count)]
 
 
 def test_the_lowest_confidence_that_keeps_the_wanted_accuracy():
@@ -52,6 +52,6 @@ def test_what_is_no_sure_answer_is_not_accepted(given):
 def test_accepted_rows_are_as_right_as_wanted_on_the_rows_that_chose_them(confidence):
     known, some = Known(confidence), rows(len(confidence))
     threshold = choose_threshold(known, some, 0.8)
-    given_rows = known.predict([Example(id="", fields={}, text="", answer=None, row=row.row) for row in some])
+    given_rows = known.predict([Example(id="", fields={}, template="", answer=None, row=row.row) for row in some])
     kept = [p.answer == "a" for p in given_rows if is_accepted(p, threshold.value)]
     assert not kept or sum(kept) / len(kept) >= 0.8

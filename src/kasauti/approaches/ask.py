@@ -15,7 +15,6 @@ from kasauti.chat.supervise import supervise_rows
 from kasauti.core.errors import TemplateError
 from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Ended, Example, Message, Prediction, Task
-from kasauti.data.conversation import fill
 from kasauti.model.labels import build_trie
 from kasauti.model.load import Loaded, window_of
 
@@ -102,7 +101,7 @@ class Asker:
         from kasauti.model.posterior import common_prefix, compute_prefix
 
         fields = [dict.fromkeys(self.task.columns, word) for word in ("a", "Z", "7")]
-        rows = [Example(id="", fields=f, text=fill(self.task.input, f), answer=None) for f in fields]
+        rows = [Example(id="", fields=f, template=self.task.input, answer=None) for f in fields]
         try:
             prompts = self.renderer.render_prompts([self.build(row) for row in rows])
         except TemplateError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
@@ -36,6 +37,20 @@ class Severity(enum.StrEnum):
     """Worth knowing; nothing needs to be done."""
 
 
+NO_COLUMNS: Mapping[str, str] = {}
+"""One empty mapping for all rows that have none."""
+
+
+def fill(template: str, fields: Mapping[str, str]) -> str:
+    """The user turn: a task's `input` with its columns filled in. Braces inside a value stay as they are."""
+    return "".join(literal + (fields[name] if name is not None else "") for literal, name in _parts(template))
+
+
+@functools.lru_cache(maxsize=64)
+def _parts(template: str) -> tuple[tuple[str, str | None], ...]:
+    return tuple((literal, name) for literal, name, _, _ in string.Formatter().parse(template))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """One turn of a conversation."""
@@ -54,8 +69,8 @@ class Example:
     """Hash of the content (fields, answer, group, history), 16 hexadecimal digits; equal rows have equal ids."""
     fields: Mapping[str, str]
     """The columns that the task's input names, as text."""
-    text: str
-    """The user turn: the task's `input` with the fields filled in."""
+    template: str
+    """The task's `input`; one string that all rows share, as a million copies of what it makes would be large."""
     answer: str | None
     """The target; None for a row that is only to be answered."""
     group: str | None = None
@@ -67,10 +82,15 @@ class Example:
     """The file that the row came from."""
     row: int = 0
     """Its number in that file, the first row of data being 1."""
-    judging: Mapping[str, str] = field(default_factory=dict)
+    judging: Mapping[str, str] = field(default_factory=lambda: NO_COLUMNS)
     """Columns that only whoever judges an answer reads, such as the tests of a program. Part of the id."""
     reviewed: bool = False
     """A person has read the row and stands by its answer."""
+
+    @property
+    def text(self) -> str:
+        """The user turn: the task's `input` with the fields filled in, made at every look."""
+        return fill(self.template, self.fields)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

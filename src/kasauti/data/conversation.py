@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import string
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -18,18 +18,12 @@ from kasauti.core.errors import DataError
 from kasauti.core.files import content_hash
 from kasauti.core.names import suggestion
 from kasauti.core.task import locate
-from kasauti.core.types import Example, Message, Task
+from kasauti.core.types import NO_COLUMNS, Example, Message, Task
 from kasauti.data.read import ReadLog, Record, column_mend, read_records
 from kasauti.data.shapes import LOOKED_AT, SHAPES, Flat, recognise
 
 PARTS = ("train", "validation", "test")
 """The names of the data files in a task."""
-
-
-def fill(template: str, fields: Mapping[str, str]) -> str:
-    """The user turn: a task's `input` with its columns filled in. Braces inside a value stay as they are."""
-    parts = string.Formatter().parse(template)
-    return "".join(literal + (fields[name] if name is not None else "") for literal, name, _, _ in parts)
 
 
 def content(example: Example) -> str:
@@ -71,7 +65,8 @@ def make_example(
     if missing is not None:
         raise DataError(f"there is no column {missing!r}", where=where, mend=column_mend(missing, list(row)))
     fields = {column: row[column] or "" for column in task.columns}
-    judging = {column: row[column] or "" for column in task.scoring.columns} if with_answer else {}
+    judged = with_answer and task.scoring.columns
+    judging = {column: row[column] or "" for column in task.scoring.columns} if judged else NO_COLUMNS
     group = (row[task.group] or None) if task.group else None
     answer = _answer(task, row[task.target] or "", where, strict) if with_answer else None
     if history and history[0].role == "system" and history[0].content.strip() == task.instructions:
@@ -79,7 +74,7 @@ def make_example(
     return Example(
         id=_id(fields, answer, group, history, judging),
         fields=fields,
-        text=fill(task.input, fields),
+        template=task.input,
         answer=answer,
         group=group,
         history=tuple(history),
@@ -118,7 +113,7 @@ def needed_columns(task: Task, with_answer: bool = True) -> list[str]:
 
 def _answer(task: Task, value: str, where: str, strict: bool) -> str:
     """The answer, checked. A label's surrounding space is an accident; another answer's may be code, and is kept."""
-    answer = value.strip() if task.kind == "classification" else value
+    answer = sys.intern(value.strip()) if task.kind == "classification" else value  # a label is kept once
     if strict:
         check_answer(task, answer, where)
     return answer
