@@ -4,8 +4,9 @@ Walks in: nothing. Walks out: figures, a plain dict. It does not know where they
 
 Each size is audited in a process of its own, as `kasauti audit` does it: files read, rows split, all checks, the proof
 over every row, both files written. The check for likely mislabelled rows, which judges a sample above 100,000 rows,
-runs afterwards and is timed by itself. Memory is what all processes together hold, looked at every fifth of a
-second: resident, where what they share counts once for each of them, and proportional, where it counts once.
+runs afterwards and is timed by itself. Memory is what all processes together hold: resident, where what they share
+counts once for each of them, looked at every fifth of a second; and proportional, where it counts once, every third
+second, since each such look holds the process up.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ SIZES = (100_000, 1_000_000)
 LEFT_OUT = "mislabelled"
 LOOK = 0.2
 """Seconds between two looks at the memory."""
+LOOKS = 15
+"""Of so many looks, one counts shared pages once."""
 
 
 def run(seed: int = 42, sizes: tuple[int, ...] = SIZES) -> dict[str, object]:
@@ -60,13 +63,17 @@ def _measured(folder: Path) -> dict[str, Any]:
     out, peaks = folder / "figures.json", {"audit": [0, 0], LEFT_OUT: [0, 0]}
     child = subprocess.Popen([sys.executable, __file__, str(folder), str(out)])
     watched = psutil.Process(child.pid)
+    looks = 0
     while child.poll() is None:
         stage = LEFT_OUT if (folder / "audited").exists() else "audit"
         try:
-            held = [_held(one.pid) for one in [watched, *watched.children(recursive=True)]]
+            processes = [watched, *watched.children(recursive=True)]
+            resident = sum(one.memory_info().rss for one in processes)
+            proportional = sum(_proportional(one.pid) for one in processes) if looks % LOOKS == 0 else 0
         except (psutil.Error, OSError):  # one has just ended
             continue
-        peaks[stage] = [max(peak, sum(one)) for peak, one in zip(peaks[stage], zip(*held, strict=True), strict=True)]
+        looks += 1
+        peaks[stage] = [max(peaks[stage][0], resident), max(peaks[stage][1], proportional)]
         time.sleep(LOOK)
     if child.returncode:
         raise RuntimeError(f"the audit of {folder} ended with {child.returncode}")
@@ -76,11 +83,10 @@ def _measured(folder: Path) -> dict[str, Any]:
     return figures
 
 
-def _held(pid: int) -> tuple[int, int]:
-    """Bytes of a process: resident, and proportional (a page that n processes share counts 1/n)."""
+def _proportional(pid: int) -> int:
+    """Bytes of a process, of which a page that n processes share counts 1/n."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:] if line.endswith("kB")}
-    return kib["Rss"] * 1024, kib["Pss"] * 1024
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def _audit(folder: Path) -> dict[str, Any]:

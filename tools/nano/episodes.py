@@ -46,6 +46,12 @@ ENDINGS = [
     "", "", " Respond with only the category name, nothing else.", " Answer with the name only.", " Give just the label.",
     " Reply with exactly one of them.", " No explanation.", " Output the category and nothing more.",
 ]  # fmt: skip
+ABOUT = [
+    "Say in one sentence what the customer's case is.",
+    "Describe the situation in a sentence.",
+    "What is this message about? Answer with a sentence.",
+    "Summarise the request in one line.",
+]
 HEADERS = ["Categories:", "Choose from:", "Options:", "Labels:", "The categories are:", "Intents:", "Possible answers:",
            "Answer with exactly one of these categories:", "Allowed labels:"]  # fmt: skip
 PREFIXES = [
@@ -262,7 +268,7 @@ class Episodes:
 
     def size(self, rng: random.Random, most: int) -> int:
         roll = rng.random()
-        k = rng.randint(2, 8) if roll < 0.76 else rng.randint(9, 20) if roll < 0.96 else rng.randint(21, 60)
+        k = rng.randint(2, 8) if roll < 0.66 else rng.randint(9, 16) if roll < 0.94 else rng.randint(17, 60)
         return min(k, most)
 
     def listed(self, rng: random.Random) -> Episode:
@@ -285,7 +291,7 @@ class Episodes:
             chosen = [rng.choice(labels) for _ in range(rng.randint(3, 7))]
             shots = [(rng.choice(pool.texts[label]), label) for label in chosen]
         write = dress(truth, rng)
-        describe = rng.random() < 0.35 and k <= 14
+        describe = k <= 16 and rng.random() < (0.6 if truth in pool.descriptions else 0.3)
         described = {write(label): self.describe(pool, label, text, rng) if describe else "" for label in labels}
         listed = not shots or rng.random() < 0.9
         system = self.system([write(x) for x in labels], described, listed, rng)
@@ -369,8 +375,15 @@ class Episodes:
 
 
 def plain_classification(pool: Pool, noise: Callable[[str, random.Random], str], rng: random.Random) -> Episode:
-    """Instructions without a list: what a tuned model sees. Only for labels met often enough to be learnt."""
+    """Instructions without a list: what a tuned model sees. The state after a text must tell what the text is about,
+    in names and sometimes in a sentence."""
     label = rng.choice(sorted(pool.texts))
     text = rng.choice(PREFIXES) + noise(rng.choice(pool.texts[label]), rng)
-    system = f"Domain: {pool.name}. {rng.choice(INSTRUCTIONS)}{rng.choice(ENDINGS)}"
-    return Episode([("system", system), ("user", text), ("assistant", label)])
+    domain = f"Domain: {pool.name}. " if rng.random() < 0.5 else ""
+    if pool.descriptions.get(label) and rng.random() < 0.25:
+        return Episode(
+            [("system", domain + rng.choice(ABOUT)), ("user", text), ("assistant", pool.descriptions[label])]
+        )
+    answer = label if rng.random() < 0.7 else dress(label, rng)(label)
+    system = f"{domain}{rng.choice(INSTRUCTIONS)}{rng.choice(ENDINGS)}"
+    return Episode([("system", system), ("user", text), ("assistant", answer)])

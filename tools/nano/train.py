@@ -1,8 +1,9 @@
-"""Trains kasauti/nano from scratch: `python tools/nano/train.py --data ../shared/data --out FOLDER [--steps N]`.
+"""Trains kasauti/nano from scratch: `python tools/nano/train.py --data ../shared/data --out FOLDER [--steps N]`, or the
+same under `torchrun --nproc-per-node 2`, which gives each process its own half of every batch.
 
 Walks in: public data, generated utterances. Walks out: a folder in Hugging Face format with tokenizer, bf16 weights
-and the loss curve. Most tokens are of classification episodes (episodes.py); four in ten sequences, being short ones,
-are a text and its label with no list, and the rest chat documents. It resumes from its last checkpoint.
+and the loss curve. Most tokens are of classification episodes (episodes.py); many sequences, being short ones, are a text
+and its label with no list, and the rest chat documents. It resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -41,7 +43,8 @@ from vocabulary import save, train
 
 LENGTH = 640
 """Longest sequence in training, tokens; longer documents are cut at the end, longer episodes are drawn again."""
-BATCH_TOKENS = 5120
+BATCH_TOKENS = 4096
+"""Padded tokens that one process reads in a step."""
 REPETITIONS = 0.05
 """Share of sequences that are random tokens said twice."""
 
@@ -104,7 +107,7 @@ class Corpus:
     def draw(self, rng: random.Random) -> tuple[Episode, bool]:
         """An episode, and whether its other text counts too, as language modelling."""
         roll = rng.random()
-        if roll < 0.52:
+        if roll < 0.48:
             return self.episodes.draw(rng), rng.random() < 0.15
         if roll < 0.93:
             return plain_classification(self.episodes.pool(rng), self.noise, rng), rng.random() < 0.5
@@ -267,16 +270,22 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """The whole training, from the tokenizer to the weights."""
+    if "RANK" in os.environ:
+        dist.init_process_group("gloo")
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(options.data)
-    if not (options.out / "tokenizer.json").exists():
+    if rank == 0 and not (options.out / "tokenizer.json").exists():
         save(train(corpus.texts(random.Random(options.seed))), options.out)
+    if ranks > 1:
+        dist.barrier()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.out)
     resumed = (options.out / "checkpoint.pt").exists()
     contexts = () if resumed else corpus.contexts(random.Random(options.seed))
     model = new_model(len(tokenizer), tokenizer, contexts)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens", flush=True)
+    if rank == 0:
+        print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens", flush=True)
     steppers = optimizers(model)
     curve: list[dict[str, float]] = []
     start, saved = 0, options.out / "checkpoint.pt"
@@ -286,7 +295,10 @@ def run(options: argparse.Namespace) -> None:
         for optimizer, kept in zip(steppers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         start, curve = state["step"], state["curve"]
-    stream = batches(corpus, tokenizer, random.Random(options.seed + start))
+    if ranks > 1:
+        for tensor in model.state_dict().values():
+            dist.broadcast(tensor, 0)
+    stream = batches(corpus, tokenizer, random.Random(options.seed + start + 1_000_003 * rank))
     body = torch.compile(model.model, dynamic=True) if options.compile else model.model
     half = half_precision()
     seen, began = 0, time.time()
@@ -299,11 +311,13 @@ def run(options: argparse.Namespace) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             loss, answer, text = loss_of(model, body, batch, tokenizer.pad_token_id)
         loss.backward()
+        if ranks > 1:
+            average_gradients(model, ranks)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in steppers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        seen += sum(len(s.ids) for s in batch)
+        seen += ranks * sum(len(s.ids) for s in batch)
         for at, value in enumerate((answer, text)):
             if not math.isnan(value):
                 sums[at] += value
@@ -317,8 +331,9 @@ def run(options: argparse.Namespace) -> None:
             }
             curve.append(row)
             sums = [0.0, 0.0, 0, 0]
-            print(json.dumps(row), flush=True)
-        if (step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps:
+            if rank == 0:
+                print(json.dumps(row), flush=True)
+        if rank == 0 and ((step + 1) % options.checkpoint_every == 0 or step + 1 == options.steps):
             kept = {
                 "model": model.state_dict(),
                 "optimizers": [o.state_dict() for o in steppers],
@@ -328,6 +343,16 @@ def run(options: argparse.Namespace) -> None:
             torch.save(kept, saved.with_suffix(".tmp"))
             os.replace(saved.with_suffix(".tmp"), saved)
             export(model, tokenizer, options.out, curve)
+
+
+def average_gradients(model: torch.nn.Module, ranks: int) -> None:
+    """Every process's gradient becomes the mean of all."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= ranks
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def export(

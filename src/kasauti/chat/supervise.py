@@ -120,7 +120,10 @@ def supervise_chunk(
     `Renderer.render_prompts` would render the same messages with the same function and give the same ids; None where
     that is not so, since the answer has a part in the prompt's mark, or since the messages were shortened.
     """
-    texts = [in_row(row, renderer.texts, messages, answer) for row, messages, answer in chunk]
+    try:
+        texts = renderer.texts_of([(messages, answer) for _, messages, answer in chunk])
+    except KasautiError:  # once more, one after the other, to name the row
+        texts = [in_row(row, renderer.texts, messages, answer) for row, messages, answer in chunk]
     marks = [text.mark for text in texts]
     pairs = renderer.encoder.encode_pairs([text.prompt for text in texts], [text.continuation for text in texts], marks)
     for (row, messages, answer), text, (prompt_ids, whole) in zip(chunk, texts, pairs, strict=True):
