@@ -53,6 +53,22 @@ def test_a_saved_adapter_comes_back_in_eval_mode_with_the_same_answers(tmp_path)
     assert torch.equal(logits(again), logits(model))
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_embeddings_that_are_trained_come_back_and_stay_one_with_the_output_where_they_were(name, tmp_path):
+    model = attach(fresh_network(name), LoraSettings(r=2, embeddings=True), seed=0).eval()
+    torch.testing.assert_close(logits(model), logits(network(name)))
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    size = model.config.hidden_size * model.config.vocab_size
+    assert sum(weight.numel() == size for weight in trained) == 1
+    with torch.no_grad():
+        for weight in trained:
+            weight.add_(0.01 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    model.save_pretrained(tmp_path)
+    again = load_adapter(fresh_network(name), str(tmp_path))
+    torch.testing.assert_close(logits(again), logits(model))
+    torch.testing.assert_close(logits(again.merge_and_unload()), logits(model))
+
+
 def test_modules_that_are_not_there_are_refused_in_one_line():
     with pytest.raises(ModelError, match="query_key_value") as caught:
         attach(fresh_network("llama"), LoraSettings(targets=("query_key_value",)), seed=0)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 from tests import killing
 
 from kasauti.approaches.workbench import Workbench
@@ -127,6 +128,16 @@ def test_full_fine_tuning_survives_a_kill(copy):
     killing.train(str(folder))
     found, other = only(folder) / "adapter" / "model.safetensors", only(wanted) / "adapter" / "model.safetensors"
     assert found.read_bytes() == other.read_bytes()
+
+
+def test_noise_and_trained_embeddings_survive_a_kill(copy):
+    noisy = "{epochs: 3, batch: 16, r: 4, learning_rate: 0.01, token_noise: 0.4, embeddings: 5}"
+    wanted, folder = copy(noisy), copy(noisy)
+    killing.train(str(wanted))
+    assert killing.run(killing.train, folder, at=f"{CHECKPOINTS}/trainer_state.json", nth=2)[0] == -9
+    killing.train(str(folder))
+    assert_same(folder, wanted)
+    assert any("embed_tokens" in name for name in load_file(only(folder) / WEIGHTS))
 
 
 def trained_parts(folder: Path) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class LoraSettings:
     """Names of the modules, every linear layer but the output, or `QUERY_VALUE`."""
     rslora: bool = False
     dora: bool = False
+    embeddings: bool = False
+    """Token embeddings are trained too, whole, and the output with them where the two are one matrix."""
 
 
 def attach(model: Any, settings: LoraSettings, seed: int) -> Any:
@@ -44,6 +46,7 @@ def attach(model: Any, settings: LoraSettings, seed: int) -> Any:
     targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
     if targets == QUERY_VALUE:
         targets = _query_value(model)
+    embeddings = [_embedding_name(model)] if settings.embeddings else None
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -53,6 +56,8 @@ def attach(model: Any, settings: LoraSettings, seed: int) -> Any:
         task_type="CAUSAL_LM",
         use_rslora=settings.rslora,
         use_dora=settings.dora,
+        modules_to_save=embeddings,
+        ensure_weight_tying=bool(embeddings) and bool(model.config.get_text_config().tie_word_embeddings),
     )
     torch.manual_seed(seed)
     try:
@@ -61,6 +66,12 @@ def attach(model: Any, settings: LoraSettings, seed: int) -> Any:
         raise ModelError(
             f"no adapter for {targets!r}: {error}", where="task.yaml: train", mend="name linear modules"
         ) from error
+
+
+def _embedding_name(model: Any) -> str:
+    """The token embeddings' path in the network."""
+    wanted = model.get_input_embeddings()
+    return next(str(name) for name, module in model.named_modules() if module is wanted)
 
 
 def _query_value(model: Any) -> list[str]:

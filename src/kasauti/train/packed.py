@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Sampler
 
 from kasauti.train.prefix import BLANK
+from kasauti.train.rows import FLAG
 from kasauti.train.sharing import summed_loss
 
 
@@ -39,7 +40,9 @@ class PackedRows:
         if self.accelerator.num_processes > 1 and missing:  # every process must have the same number of passes
             from datasets import concatenate_datasets
 
-            blank = self.train_dataset.from_dict({name: [list(value)] * missing for name, value in BLANK.items()})
+            columns = {name: [list(value)] * missing for name, value in BLANK.items()}
+            flags = {FLAG: [False] * missing} if FLAG in self.train_dataset.column_names else {}
+            blank = self.train_dataset.from_dict({**columns, **flags})
             self.train_dataset = concatenate_datasets([self.train_dataset, blank])
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:

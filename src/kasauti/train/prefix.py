@@ -16,18 +16,17 @@ position can have many targets, and all of them are taught.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from kasauti.train.rows import IGNORED, Checked
+from kasauti.train.rows import IGNORED, Checked, Row
 
 LEAST_SAVED = 16
 """Tokens that a node below the first must save: attention takes one pass more for each, and two texts that happen to
 begin with the same word are not worth it."""
 
-Row = Mapping[str, Sequence[int]]
 BLANK: Row = {"input_ids": [0], "labels": [IGNORED]}
 """A row that teaches nothing; no proved row is so short, since its answer's end is predicted from something."""
 
@@ -153,9 +152,7 @@ class PackingCollator(Checked):
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         real = [row for row in rows if list(row["input_ids"]) != BLANK["input_ids"]]
-        for row in real:
-            self.check(row["input_ids"], row["labels"])
-        return pack(real or [BLANK]).tensors()
+        return pack([self.taken(row) for row in real] or [BLANK]).tensors()
 
 
 def rows_per_pass(lengths: Sequence[int], shared: int, batch: int, micro_batch: int, *, most: int) -> int:

@@ -63,6 +63,12 @@ class Recipe:
     """Longer gradients are shortened to this; 0: never."""
     label_smoothing: float = 0.0
     """Probability that is spread over all tokens but the true one."""
+    token_noise: float = 0.0
+    """Share of the tokens of a row's own text that are left out or replaced in training, anew in every epoch (word
+    dropout, Iyyer et al. 2015)."""
+    embeddings: float = 0.0
+    """Token embeddings are trained too, at so many times the learning rate; 0: they are left as they are (with method
+    full: trained like the rest)."""
     length: int = 512
     """Tokens of one row; a longer input is shortened in the middle of the user's text, never the answer."""
     gradient_checkpointing: bool = True
@@ -80,7 +86,7 @@ class Recipe:
 KNOWN = (("method", METHODS), ("schedule", SCHEDULES), ("prefix_sharing", SHARING), ("trackers", (*TRACKERS, "none")))
 FIELDS = tuple(field.name for field in dataclasses.fields(Recipe))
 POSITIVE = ("r", "alpha", "epochs", "batch", "micro_batch", "learning_rate", "length", "keep")
-SHARES = ("dropout", "warmup", "label_smoothing")
+SHARES = ("dropout", "warmup", "label_smoothing", "token_noise")
 
 # Measured on kasauti/nano with the bundled task and CLINC150 (NOTES.md): at 2e-4 a model this small has hardly moved
 # after three epochs.

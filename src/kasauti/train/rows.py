@@ -5,7 +5,7 @@ Walks in: `Supervised` rows. Walks out: tensors. It knows no text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,22 +15,42 @@ from kasauti.core.types import Supervised
 
 IGNORED = -100
 
+Row = Mapping[str, Any]
+Noise = Callable[[Sequence[int], Sequence[int]], tuple[list[int], list[int]]]
 
-def dataset(rows: Sequence[Supervised]) -> Any:
-    """A datasets.Dataset of `input_ids` and `labels`."""
+
+FLAG = "noisy"
+"""The column of a data set that says which rows are trained on with noise."""
+
+
+def dataset(rows: Sequence[Supervised], *, noisy: bool = False) -> Any:
+    """A datasets.Dataset of `input_ids` and `labels`, and of `FLAG` where the rows are noisy."""
     from datasets import Dataset
 
-    return Dataset.from_dict({"input_ids": [list(r.ids) for r in rows], "labels": [list(r.labels) for r in rows]})
+    columns: dict[str, Any] = {"input_ids": [list(r.ids) for r in rows], "labels": [list(r.labels) for r in rows]}
+    return Dataset.from_dict({**columns, FLAG: [True] * len(rows)} if noisy else columns)
 
 
 class Checked:
     """Refuses a row that has nothing supervised or does not end as it must.
 
-    This is the last look before the network: what passes here is what is trained on.
+    This is the last look before the network: what passes here is what is trained on, its text with noise where that is
+    wanted.
     """
+
+    noise: Noise | None = None
 
     def __init__(self, end_ids: Sequence[int]) -> None:
         self.end_ids = frozenset(end_ids)
+
+    def taken(self, row: Row) -> Row:
+        """The row as it is trained on: looked at before and after noise."""
+        self.check(row["input_ids"], row["labels"])
+        if self.noise is None or not row.get(FLAG):
+            return row
+        ids, labels = self.noise(row["input_ids"], row["labels"])
+        self.check(ids, labels)
+        return {"input_ids": ids, "labels": labels}
 
     def check(self, ids: Sequence[int], labels: Sequence[int]) -> None:
         supervised = [at for at, label in enumerate(labels) if label != IGNORED]
@@ -55,11 +75,11 @@ class Collator(Checked):
         super().__init__(end_ids)
         self.pad_id = pad_id
 
-    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
+    def __call__(self, given: Sequence[Row]) -> dict[str, torch.Tensor]:
+        rows = [self.taken(row) for row in given]
         longest = max(len(row["input_ids"]) for row in rows)
         ids, labels, mask = [], [], []
         for row in rows:
-            self.check(row["input_ids"], row["labels"])
             padding = longest - len(row["input_ids"])
             ids.append([*row["input_ids"], *[self.pad_id] * padding])
             labels.append([*row["labels"], *[IGNORED] * padding])

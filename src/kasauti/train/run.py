@@ -198,7 +198,13 @@ def trainable(model: Any, recipe: Recipe) -> Any:
         return model.requires_grad_(True)
     named = recipe.targets[0] if recipe.targets in (("all-linear",), (adapters.QUERY_VALUE,)) else recipe.targets
     shape = adapters.LoraSettings(
-        r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout, targets=named, rslora=recipe.rslora, dora=recipe.dora
+        r=recipe.r,
+        alpha=recipe.alpha,
+        dropout=recipe.dropout,
+        targets=named,
+        rslora=recipe.rslora,
+        dora=recipe.dora,
+        embeddings=recipe.embeddings > 0,
     )
     return adapters.attach(quantise.prepare(model) if quantise.layers(model) else model, shape, recipe.seed)
 

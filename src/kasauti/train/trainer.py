@@ -26,8 +26,10 @@ from kasauti.core.types import Finding, Supervised
 from kasauti.model import adapters
 from kasauti.train import watch
 from kasauti.train.guard import Log, check_rows, impatient, nothing_good, review
+from kasauti.train.noise import Epochs, TokenNoise
 from kasauti.train.packed import PackedRows
 from kasauti.train.prefix import PackingCollator, rows_per_pass
+from kasauti.train.rates import EmbeddingRate
 from kasauti.train.recipe import Recipe
 from kasauti.train.rows import IGNORED, Collator, dataset
 from kasauti.train.sharing import LOGIT_BYTES, packed_rows_in, reason_against, shared_by_all
@@ -169,21 +171,29 @@ def _trainer(
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
-    class PackedTrainer(PackedRows, SFTTrainer):  # type: ignore[misc]
-        """TRL's loop, scheduler and checkpoints on packed rows."""
+    class PaddedTrainer(EmbeddingRate, SFTTrainer):  # type: ignore[misc]
+        """TRL's loop, loss, scheduler and checkpoints."""
+
+    class PackedTrainer(PackedRows, PaddedTrainer):
+        """The same on packed rows."""
 
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    meter = watch.Meter(PackingCollator(end_ids) if packed else Collator(pad, end_ids))
+    collator = PackingCollator(end_ids) if packed else Collator(pad, end_ids)
+    noise = (
+        TokenNoise(train, recipe.token_noise, recipe.seed, tokenizer.all_special_ids) if recipe.token_noise else None
+    )
+    collator.noise, meter = noise, watch.Meter(collator)
     rows = _rows_per_pass(train, recipe, model.config.get_text_config().vocab_size) if packed else recipe.micro_batch
-    trainer = (PackedTrainer if packed else SFTTrainer)(
+    trainer = (PackedTrainer if packed else PaddedTrainer)(
         model=model,
         args=_arguments(recipe, folder, model, rows),
         data_collator=meter,
-        train_dataset=dataset(train),
+        train_dataset=dataset(train, noisy=noise is not None),
         eval_dataset=dataset(validation),
         processing_class=tokenizer,
-        callbacks=tracking,
+        callbacks=[*tracking, *([] if noise is None else [Epochs(noise)])],
     )
+    trainer.embedding_rate = recipe.embeddings
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     if recipe.method == "qlora":  # TRL makes the adapter bfloat16, in which small updates are lost
