@@ -45,6 +45,9 @@ LENGTH = 640
 """Longest sequence in training, tokens; longer documents are cut at the end, longer episodes are drawn again."""
 BATCH_TOKENS = 4096
 """Padded tokens that one process reads in a step."""
+LATE = 0.75
+"""From this share of the steps on, most sequences are a written message and its intent: what tells hundreds of narrow
+intents apart tells a new dozen apart after a little tuning."""
 REPETITIONS = 0.05
 """Share of sequences that are random tokens said twice."""
 
@@ -75,6 +78,9 @@ class Corpus:
         free = list({r["text"] for r in dogo if 5 <= len(r["text"].split()) <= 40}) + [m.split(".")[0] for m in maths]
         free += [t for p in (self.pools[0], *written) for ts in p.texts.values() for t in ts]
         self.episodes = Episodes(self.pools, weights, free, self.noise)
+        self.written = written
+        self.late = False
+        """Whether this is the last part of training."""
 
     def texts(self, rng: random.Random) -> Iterator[str]:
         """What the tokenizer learns from: every text once as it is and once as typed in a hurry, and labels."""
@@ -107,9 +113,11 @@ class Corpus:
     def draw(self, rng: random.Random) -> tuple[Episode, bool]:
         """An episode, and whether its other text counts too, as language modelling."""
         roll = rng.random()
-        if roll < 0.48:
+        if roll < (0.16 if self.late else 0.48):
             return self.episodes.draw(rng), rng.random() < 0.15
-        if roll < 0.93:
+        if self.late and roll < 0.84:
+            return plain_classification(rng.choice(self.written), self.noise, rng), rng.random() < 0.3
+        if roll < (0.97 if self.late else 0.93):
             return plain_classification(self.episodes.pool(rng), self.noise, rng), rng.random() < 0.5
         source = rng.choices(["support", "maths", "turns"], [3, 2, 5])[0]
         turns = rng.choice(self.documents[source])
@@ -304,6 +312,7 @@ def run(options: argparse.Namespace) -> None:
     seen, began = 0, time.time()
     sums = [0.0, 0.0, 0, 0]
     for step in range(start, options.steps):
+        corpus.late = step >= LATE * options.steps
         batch = next(stream)
         for optimizer in steppers:
             for group in optimizer.param_groups:
