@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from kasauti.core.errors import ModelError
 from kasauti.core.task import load_task
 from kasauti.data.split import load_split
 from kasauti.model.load import load, load_tokenizer
+from kasauti.train.calibrate import Judged
 from kasauti.train.plan import make_plan, total_steps
 from kasauti.train.recipe import Recipe
 
@@ -78,7 +80,8 @@ def test_time_and_memory_are_measured_and_time_grows_with_the_epochs(planned):
 
 def test_the_tokens_of_an_epoch_are_those_of_the_trainers_own_batches(planned, tmp_path):
     from kasauti.core.types import Supervised
-    from kasauti.train.trainer import epoch_tokens
+    from kasauti.train.calibrate import epoch_tokens
+    from kasauti.train.trainer import rehearsal
 
     task, _, _ = planned()
     loaded = load(task.model, task.folder, device="cpu")
@@ -88,13 +91,15 @@ def test_the_tokens_of_an_epoch_are_those_of_the_trainers_own_batches(planned, t
     ]
     given = {"tokenizer": loaded.tokenizer, "end_ids": (end,)}
     plain = sum(len(row.ids) for row in rows)
+
+    def tokens(batch, sharing):
+        recipe = Recipe(batch=batch, micro_batch=batch, prefix_sharing=sharing, gradient_checkpointing=False)
+        with rehearsal(loaded.model, rows, rows[:1], recipe, tmp_path, **given) as trainer:
+            return epoch_tokens(trainer)
+
     for sharing in ("auto", "never"):
-        recipe = Recipe(batch=1, micro_batch=1, prefix_sharing=sharing)
-        assert epoch_tokens(loaded.model, rows, recipe, tmp_path, **given) == plain
-    packed, padded = (
-        epoch_tokens(loaded.model, rows, Recipe(batch=4, micro_batch=4, prefix_sharing=sharing), tmp_path, **given)
-        for sharing in ("auto", "never")
-    )
+        assert tokens(1, sharing) == plain
+    packed, padded = tokens(4, "auto"), tokens(4, "never")
     assert packed < plain < padded <= 10 * len(rows)
 
 
@@ -126,3 +131,31 @@ def test_a_configuration_that_cannot_be_read_is_one_line(make_task, tiny_model, 
 def test_steps_cover_every_row_in_every_epoch(rows, batch, epochs):
     steps = total_steps(rows, Recipe(batch=batch, micro_batch=batch, epochs=float(epochs)))
     assert rows * epochs <= steps * batch < (rows + batch) * epochs
+
+
+class Clock:
+    """Stands for a network that takes a fixed time and a time for every row; asked through its own evaluation."""
+
+    def __init__(self, fixed, each):
+        self.fixed, self.each, self.asked = fixed, each, []
+
+    def evaluation(self, rows):
+        def evaluate(network):
+            self.asked.append(len(rows))
+            time.sleep(self.fixed + self.each * len(rows))
+            return {}
+
+        return evaluate
+
+
+def test_an_evaluation_is_timed_on_some_rows_and_what_all_share_counts_once():
+    slow = Clock(0.05, 0.001)
+    seconds = Judged(slow.evaluation, list(range(4000)), 4000).seconds(None, most=0.6)
+    assert sum(slow.asked) < 800
+    assert seconds == pytest.approx(0.05 + 4.0, rel=0.4)
+
+
+def test_an_evaluation_of_few_rows_is_timed_whole():
+    quick = Clock(0.01, 0.0)
+    assert Judged(quick.evaluation, list(range(20)), 20).seconds(None) == pytest.approx(0.01, abs=0.02)
+    assert quick.asked == [8, 16, 20]
