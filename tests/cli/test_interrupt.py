@@ -48,7 +48,7 @@ def provers(pid: int) -> list[int]:
     return found
 
 
-def until(condition: Callable[[], Any], seconds: float = 300.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = 1800.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -66,15 +66,15 @@ def test_ctrl_c_while_processes_prove_is_one_line_and_130_and_leaves_nobody(make
     started = provers(process.pid)
     assert len(started) == 2
     if moment == "while they work":  # they have read their imports
-        until(lambda: all(b"tokenizers" in Path(f"/proc/{one}/maps").read_bytes() for one in started), 120)
+        until(lambda: all(b"tokenizers" in Path(f"/proc/{one}/maps").read_bytes() for one in started))
         time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     assert out == ""
     told = [line for line in err.splitlines() if not line.startswith(("kasauti: prove", "kasauti: audit"))]
     assert told == ["kasauti: interrupted. What was finished is kept: run the same command to go on."]
-    until(lambda: not any(Path(f"/proc/{one}").exists() for one in started), 20)
+    until(lambda: not any(Path(f"/proc/{one}").exists() for one in started))
     state = folder / ".kasauti"
     assert not (state / "audit" / "audit.json").exists()
     assert not [path for path in state.rglob("*") if ".part" in path.name]

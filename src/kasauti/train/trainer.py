@@ -37,6 +37,7 @@ from kasauti.train.rates import EmbeddingRate
 from kasauti.train.recipe import AUTO, Recipe
 from kasauti.train.rows import IGNORED, Collator, dataset
 from kasauti.train.sharing import LOGIT_BYTES, constant_keys, packed_rows_in, reason_against, shared_by_all
+from kasauti.train.trackers import trackers_of
 from kasauti.train.watch import Evaluate
 
 
@@ -101,7 +102,7 @@ def run_training(
         answer_tokens=sum(len(r.labels) - r.labels.count(IGNORED) for r in train) / max(1, len(train)),
     )
     recipe, saving = _decided(model, train, recipe)
-    trackers, tracking = _trackers(recipe, folder)
+    trackers, tracking = trackers_of(recipe, folder)
     limit = None if progress is silent else watch.machine_limit(model, recipe)
     reason = _unshared(model, recipe)
     before = _before(model, constant, reason)
@@ -252,7 +253,8 @@ def _trainer(
     )
     collator.noise, meter = noise, watch.Meter(collator)
     vocabulary = model.config.get_text_config().vocab_size
-    rows = _rows_per_pass(train, recipe, vocabulary, skip) if packed else recipe.micro_batch
+    share = _share(recipe)
+    rows = _rows_per_pass(train, recipe, share, vocabulary, skip) if packed else plain_rows(recipe.micro_batch, share)
     trainer = (PackedTrainer if packed else PaddedTrainer)(
         model=model,
         args=_arguments(recipe, folder, model, rows),
@@ -274,12 +276,27 @@ def _trainer(
     return trainer, meter
 
 
-def _rows_per_pass(train: Sequence[Supervised], recipe: Recipe, vocabulary: int, skip: int = 0) -> int:
+def _share(recipe: Recipe) -> int:
+    """Rows of one optimizer step that are this process's."""
+    if recipe.batch % ranks.count():
+        raise TrainingError(
+            f"a batch of {recipe.batch} rows cannot be divided among {ranks.count()} processes",
+            where="task.yaml: train",
+            mend="make train.batch a multiple of their number",
+        )
+    return recipe.batch // ranks.count()
+
+
+def plain_rows(micro_batch: int, share: int) -> int:
+    """Rows of one pass on padded rows: the most up to `micro_batch` that divide the share."""
+    return next(n for n in range(min(micro_batch, share), 0, -1) if share % n == 0)
+
+
+def _rows_per_pass(train: Sequence[Supervised], recipe: Recipe, share: int, vocabulary: int, skip: int = 0) -> int:
     """Rows of one pass on packed rows: no more tokens than so many plain rows have, and logits that fit. Tokens that
     are left out count as shared, which they are for memory: their keys and values are there once."""
     answer = max(sum(label != IGNORED for label in row.labels) for row in train)
     room = max(recipe.micro_batch, LOGIT_BYTES // (4 * vocabulary * answer))
-    share = recipe.batch // ranks.count()
     lengths = [len(row.ids) for row in train]
     return rows_per_pass(lengths, max(skip, shared_by_all(train)), share, min(recipe.micro_batch, share), most=room)
 
@@ -287,13 +304,6 @@ def _rows_per_pass(train: Sequence[Supervised], recipe: Recipe, vocabulary: int,
 def _arguments(recipe: Recipe, folder: Path, model: Any, rows: int) -> Any:
     import torch
     from trl.trainer.sft_config import SFTConfig
-
-    if recipe.batch % (rows * ranks.count()):
-        raise TrainingError(
-            f"a batch of {recipe.batch} rows in passes of {rows} cannot be divided among {ranks.count()} processes",
-            where="task.yaml: train",
-            mend="make train.batch a multiple of train.micro_batch times the processes",
-        )
 
     cuda = model.device.type == "cuda"
     return SFTConfig(
@@ -333,38 +343,6 @@ def _arguments(recipe: Recipe, folder: Path, model: Any, rows: int) -> Any:
         dataloader_pin_memory=cuda,
         ddp_find_unused_parameters=False,
     )
-
-
-def _trackers(recipe: Recipe, folder: Path) -> tuple[dict[str, str], list[Any]]:
-    """Where every tracker's figures go, and the callbacks that are not the trainer's own.
-
-    TensorBoard is the default, so where it is not installed the run goes on without it; what was asked for by name
-    is not silently left out.
-
-    Raises:
-        TrainingError: MLflow or W&B is wanted and not installed.
-    """
-    where: dict[str, str] = {}
-    callbacks: list[Any] = []
-    for name in recipe.trackers:
-        if name == "none":
-            continue
-        if importlib.util.find_spec(name) is not None:
-            where[name] = "tensorboard/" if name == "tensorboard" else "as its own environment variables say"
-        elif name == "tensorboard":
-            where[name] = "not installed (pip install kasauti[tracking])"
-        else:
-            raise TrainingError(
-                f"the tracker {name!r} is not installed",
-                where="task.yaml: train.trackers",
-                mend=f"install it with `pip install kasauti[{name}]`, or leave it out",
-            )
-    if where.get("tensorboard") == "tensorboard/" and ranks.first():
-        from torch.utils.tensorboard import SummaryWriter
-        from transformers.integrations import TensorBoardCallback
-
-        callbacks.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
-    return where, callbacks
 
 
 def _optimizer(cuda: bool) -> str:
