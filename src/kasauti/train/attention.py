@@ -206,7 +206,7 @@ def tree_attention(
         )
         return plain
     if tree.before is not None:
-        before_key, before_value = tree.before[int(module.layer_idx)]  # type: ignore[arg-type]
+        before_key, before_value = tree.before[int(module.layer_idx)]
         key = torch.cat([before_key.to(key), key], dim=2)
         value = torch.cat([before_value.to(value), value], dim=2)
     window = sliding_window if sliding_window and tree.longest > sliding_window else None

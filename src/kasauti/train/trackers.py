@@ -1,7 +1,7 @@
 """Where the figures of a run are sent while it trains: TensorBoard, MLflow, W&B.
 
-Walks in: a recipe, a folder. Walks out: what is told of every tracker, and callbacks for the trainer's loop. It knows no
-figures.
+Walks in: a recipe, a folder. Walks out: what is told of every tracker, and callbacks for the trainer's loop. It knows
+no figures.
 """
 
 from __future__ import annotations
