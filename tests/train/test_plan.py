@@ -80,7 +80,7 @@ def test_time_and_memory_are_measured_and_time_grows_with_the_epochs(planned):
 
 def test_the_tokens_of_an_epoch_are_those_of_the_trainers_own_batches(planned, tmp_path):
     from kasauti.core.types import Supervised
-    from kasauti.train.calibrate import epoch_tokens
+    from kasauti.train.calibrate import epoch_batches
     from kasauti.train.trainer import rehearsal
 
     task, _, _ = planned()
@@ -95,7 +95,7 @@ def test_the_tokens_of_an_epoch_are_those_of_the_trainers_own_batches(planned, t
     def tokens(batch, sharing):
         recipe = Recipe(batch=batch, micro_batch=batch, prefix_sharing=sharing, gradient_checkpointing=False)
         with rehearsal(loaded.model, rows, rows[:1], recipe, tmp_path, **given) as trainer:
-            return epoch_tokens(trainer)
+            return epoch_batches(trainer)[0]
 
     for sharing in ("auto", "never"):
         assert tokens(1, sharing) == plain

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -31,7 +31,7 @@ from kasauti.train.run import trainable
 from kasauti.train.watch import Evaluate
 
 PASSES = 3.0
-"""Seconds of passes, after one on the longest rows that is not counted unless it took as long."""
+"""Seconds of passes, after one on the largest batch that is not counted unless it took as long."""
 COUNTED = 1.0
 """Seconds of making batches, to count their tokens."""
 JUDGED = 2.0
@@ -119,12 +119,11 @@ def calibrate(
         trainer = stack.enter_context(rehearsal(model, rows, held_out, recipe, Path(folder), **given))
         wrapped, optimizer = trainer.accelerator.prepare(trainer.model, trainer.create_optimizer())
         trainer.model_wrapped = wrapped
-        first = trainer.data_collator(_longest(trainer, rows))
+        tokens, first = epoch_batches(trainer)
         cold = _pass(trainer, wrapped, first)
         cold_step = _step(wrapped, optimizer, recipe)
         passes = _timed(trainer, wrapped, PASSES, cold >= PASSES)
         step = _step(wrapped, optimizer, recipe) if passes else cold_step
-        tokens = epoch_tokens(trainer)
         evaluating = _evaluation(trainer, wrapped) + _saving(model, Path(folder))
         wrapped.eval()
         evaluating += 0.0 if judged is None else judged.seconds(model)
@@ -140,12 +139,6 @@ def calibrate(
 
 def _size(batch: Any) -> int:
     return int(batch["input_ids"].numel())
-
-
-def _longest(trainer: Any, rows: Sequence[Supervised]) -> list[dict[str, list[int]]]:
-    """The pass that takes most memory: as many of the longest rows as a pass has."""
-    ordered = sorted(rows, key=lambda row: -len(row.ids))[: trainer.args.per_device_train_batch_size]
-    return [{"input_ids": list(row.ids), "labels": list(row.labels)} for row in ordered]
 
 
 def _pass(trainer: Any, model: Any, batch: Any) -> float:
@@ -186,15 +179,18 @@ def _step(model: Any, optimizer: Any, recipe: Recipe) -> float:
     return time.perf_counter() - began
 
 
-def epoch_tokens(trainer: Any) -> int:
-    """Of all batches of an epoch; those of a part of them, scaled, where they take long to make."""
-    batches: Iterator[Any] = iter(trainer.get_train_dataloader())
-    whole, seen, tokens, end = len(trainer.get_train_dataloader()), 0, 0, time.perf_counter() + COUNTED
+def epoch_batches(trainer: Any) -> tuple[int, Any]:
+    """Tokens of all batches of an epoch, and the largest batch, which takes most memory; of a part of them, scaled, where
+    they take long to make."""
+    batches = trainer.get_train_dataloader()
+    seen, tokens, largest, end = 0, 0, None, time.perf_counter() + COUNTED
     for batch in batches:
         seen, tokens = seen + 1, tokens + _size(batch)
+        if largest is None or _size(batch) > _size(largest):
+            largest = batch
         if time.perf_counter() > end:
             break
-    return round(tokens * whole / max(1, seen))
+    return round(tokens * len(batches) / max(1, seen)), largest
 
 
 def _evaluation(trainer: Any, model: Any) -> float:

@@ -153,9 +153,9 @@ def _decided(model: Any, train: Sequence[Supervised], recipe: Recipe) -> tuple[R
     longest, shape, room = max(len(row.ids) for row in train), memory.shape_of(model), memory.free(device)
     decided = together.agree(memory.checkpointing(shape, recipe, longest, device, room, loaded=True))
     whole = dataclasses.replace(recipe, gradient_checkpointing=False)
-    kept = memory.memory_of(shape, whole, longest, device).activations / 1e9
-    said = "is on: they do not fit" if decided.gradient_checkpointing else "is off: they fit"
-    return decided, f"gradient checkpointing {said} (about {kept:.1f} GB of activations)"
+    kept = memory.memory_of(shape, whole, longest, device).activations / 1e6
+    on, fit = ("on", "do not fit") if decided.gradient_checkpointing else ("off", "fit")
+    return decided, f"gradient checkpointing is {on}: activations of about {kept:,.0f} MB {fit}"
 
 
 def _network(model: Any) -> Any:
