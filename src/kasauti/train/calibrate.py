@@ -180,8 +180,8 @@ def _step(model: Any, optimizer: Any, recipe: Recipe) -> float:
 
 
 def epoch_batches(trainer: Any) -> tuple[int, Any]:
-    """Tokens of all batches of an epoch, and the largest batch, which takes most memory; of a part of them, scaled, where
-    they take long to make."""
+    """Tokens of all batches of an epoch, and the largest batch, which takes most memory; of a part of them, scaled,
+    where they take long to make."""
     batches = trainer.get_train_dataloader()
     seen, tokens, largest, end = 0, 0, None, time.perf_counter() + COUNTED
     for batch in batches:
