@@ -54,6 +54,7 @@ _LIBRARIES = (
     "transformers",
     "trl",
     "peft",
+    "bitsandbytes",
     "datasets",
     "accelerate",
     "huggingface_hub",

@@ -69,22 +69,24 @@ class Judged:
     wanted: int
     """How many of them it would ask."""
 
-    def seconds(self, network: Any, most: float = JUDGED) -> float:
+    def seconds(self, network: Any, most: float = JUDGED, clock: Callable[[], float] = time.perf_counter) -> float:
         """Of all wanted rows: twice as many are asked until the time is up; what does not depend on rows, such as the
         prefix, is told apart by the last two."""
         before: tuple[int, float] | None = None
         count = min(8, self.wanted)
-        began = time.perf_counter()
+        began = clock()
         while True:
-            evaluate, start = self.evaluation(self.rows[:count]), time.perf_counter()
+            evaluate, start = self.evaluation(self.rows[:count]), clock()
             evaluate(network)
-            spent = time.perf_counter() - start
-            if count >= self.wanted or 3 * spent > most - (time.perf_counter() - began):
+            spent = clock() - start
+            if count >= self.wanted or 3 * spent > most - (clock() - began):
                 break
             before, count = (count, spent), min(2 * count, self.wanted)
         if count >= self.wanted:
             return spent
-        per_row = spent / count if before is None else max(0.0, spent - before[1]) / (count - before[0])
+        per_row = spent / count
+        if before is not None:  # a busy machine may make the difference anything
+            per_row = min(per_row, max(0.0, spent - before[1]) / (count - before[0]))
         return spent + (self.wanted - count) * per_row
 
 
