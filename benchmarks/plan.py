@@ -9,12 +9,15 @@ checkpoint).
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +42,17 @@ MEASURE = "import resource, sys; from kasauti.cli.main import main\ntry:\n    ma
 )
 
 
-def run() -> dict[str, Any]:
+def run(rows: int = ROWS, names: Sequence[str] = tuple(CASES)) -> dict[str, Any]:
     """Every case: predicted and measured, and how far off the prediction is."""
-    return {"rows": ROWS, "cases": [_case(name, settings) for name, settings in CASES.items()]}
+    return {"rows": rows, "cases": [_case(name, CASES[name], rows) for name in names]}
 
 
-def _case(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _case(name: str, settings: dict[str, Any], rows: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="kasauti-bench-") as folder:
-        task = _task(Path(folder), settings)
+        task = _task(Path(folder), settings, rows)
+        began = time.perf_counter()
         plan, _ = _command("plan", task)
+        took = time.perf_counter() - began
         done, peak = _command("train", task)
         return {
             "case": name,
@@ -55,20 +60,21 @@ def _case(name: str, settings: dict[str, Any]) -> dict[str, Any]:
             "memory_by_shape": plan["memory"]["total"],
             "memory_measured": peak,
             "memory_off": plan["peak"] / peak - 1,
+            "plan_took": took,
             "seconds_predicted": plan["seconds"],
             "seconds_measured": done["seconds"],
             "seconds_off": plan["seconds"] / done["seconds"] - 1,
         }
 
 
-def _task(folder: Path, settings: dict[str, Any]) -> Path:
+def _task(folder: Path, settings: dict[str, Any], count: int) -> Path:
     bundled = Path(kasauti.__file__).parent / "bundled" / "disputes"
     task = yaml.safe_load((bundled / "task.yaml").read_text(encoding="utf-8"))
     with (bundled / task["data"]["train"]).open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
-    step = len(rows) // ROWS
+    step = len(rows) // count
     with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([head, *rows[::step][:ROWS]])
+        csv.writer(file).writerows([head, *rows[::step][:count]])
     task |= {"data": {"train": "rows.csv"}, "train": settings}
     (folder / "task.yaml").write_text(yaml.safe_dump(task, sort_keys=False), encoding="utf-8")
     return folder
@@ -88,4 +94,8 @@ def _command(verb: str, task: Path) -> tuple[dict[str, Any], int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(), indent=1))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    chosen = parser.parse_args()
+    print(json.dumps(run(chosen.rows, chosen.cases), indent=1))

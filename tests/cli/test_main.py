@@ -208,3 +208,16 @@ def test_every_verb_says_what_it_is_in_one_line():
         assert module.HELP.strip(), name
         assert "\n" not in module.HELP
         assert json.dumps(module.ABOUT)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_what_is_the_work_of_one_process_is_refused_by_several_in_one_line(kasauti, verb, monkeypatch, rank):
+    verb(lambda args: CommandResult({}, ["never"]))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    ran = kasauti("versions")
+    assert (ran.code, ran.out) == (2, "")
+    if rank == "0":
+        assert ran.error_line.startswith("2 processes were started, and versions is the work of one.")
+    else:
+        assert ran.err == ""

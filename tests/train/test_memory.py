@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from kasauti.train.memory import COMMON_GPU, activations, memory_of, shape_of, what_fits
+from kasauti.train.memory import COMMON_GPU, activations, checkpointing, memory_of, shape_of, what_fits
 from kasauti.train.recipe import Recipe
+from kasauti.train.run import trainable
 
 LLAMA_8B = {
     "hidden_size": 4096,
@@ -22,14 +23,14 @@ LLAMA_8B = {
     "intermediate_size": 14336,
     "vocab_size": 128256,
 }
-QLORA = Recipe(method="qlora", batch=16, micro_batch=4, length=512)
+QLORA = Recipe(method="qlora", batch=16, micro_batch=4, length=512, gradient_checkpointing=True)
 
 
 @pytest.fixture(scope="module")
 def eight():
     """The shape of Llama 3 8B with the default adapter; no weights."""
     with torch.device("meta"):
-        return shape_of(LlamaForCausalLM(LlamaConfig(**LLAMA_8B)), QLORA)
+        return shape_of(trainable(LlamaForCausalLM(LlamaConfig(**LLAMA_8B)), QLORA))
 
 
 def kept(tokens: int, length: int, checkpointing: bool) -> int:
@@ -84,3 +85,27 @@ def test_checkpointing_never_needs_more_and_longer_rows_never_less():
     for length in (64, 128, 256, 512):
         assert kept(4 * length, length, True) < kept(4 * length, length, False)
         assert kept(4 * length, length, True) < kept(8 * length, 2 * length, True)
+
+
+@settings(max_examples=30)
+@given(free=st.integers(1_000_000_000, 100_000_000_000), micro=st.sampled_from([1, 4, 16]))
+def test_auto_recomputes_activations_exactly_where_they_would_not_fit(eight, free, micro):
+    recipe = Recipe(method="qlora", micro_batch=micro)
+    assert recipe.gradient_checkpointing == "auto"
+    decided = checkpointing(eight, recipe, 512, "gpu", free, loaded=True)
+    without = dataclasses.replace(recipe, gradient_checkpointing=False)
+    fits = memory_of(eight, without, 512, "gpu").total <= free
+    assert decided == dataclasses.replace(recipe, gradient_checkpointing=not fits)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_what_the_recipe_says_of_checkpointing_is_not_decided_again(eight, said):
+    recipe = Recipe(gradient_checkpointing=said)
+    for free in (0, 10**15):
+        assert checkpointing(eight, recipe, 512, "cpu", free, loaded=True) is recipe
+
+
+def test_an_8b_model_in_4_bit_is_checkpointed_on_16_gb_and_not_on_80(eight):
+    for free, on in ((COMMON_GPU, True), (80_000_000_000, False)):
+        recipe = Recipe(method="qlora")
+        assert checkpointing(eight, recipe, 512, "gpu", free, loaded=True).gradient_checkpointing is on

@@ -12,6 +12,7 @@ from kasauti.core.errors import ModelError
 from kasauti.core.task import load_task
 from kasauti.data.split import load_split
 from kasauti.model.load import load, load_tokenizer
+from kasauti.train.calibrate import Judged
 from kasauti.train.plan import make_plan, total_steps
 from kasauti.train.recipe import Recipe
 
@@ -78,7 +79,8 @@ def test_time_and_memory_are_measured_and_time_grows_with_the_epochs(planned):
 
 def test_the_tokens_of_an_epoch_are_those_of_the_trainers_own_batches(planned, tmp_path):
     from kasauti.core.types import Supervised
-    from kasauti.train.trainer import epoch_tokens
+    from kasauti.train.calibrate import epoch_batches
+    from kasauti.train.trainer import rehearsal
 
     task, _, _ = planned()
     loaded = load(task.model, task.folder, device="cpu")
@@ -88,13 +90,15 @@ def test_the_tokens_of_an_epoch_are_those_of_the_trainers_own_batches(planned, t
     ]
     given = {"tokenizer": loaded.tokenizer, "end_ids": (end,)}
     plain = sum(len(row.ids) for row in rows)
+
+    def tokens(batch, sharing):
+        recipe = Recipe(batch=batch, micro_batch=batch, prefix_sharing=sharing, gradient_checkpointing=False)
+        with rehearsal(loaded.model, rows, rows[:1], recipe, tmp_path, **given) as trainer:
+            return epoch_batches(trainer)[0]
+
     for sharing in ("auto", "never"):
-        recipe = Recipe(batch=1, micro_batch=1, prefix_sharing=sharing)
-        assert epoch_tokens(loaded.model, rows, recipe, tmp_path, **given) == plain
-    packed, padded = (
-        epoch_tokens(loaded.model, rows, Recipe(batch=4, micro_batch=4, prefix_sharing=sharing), tmp_path, **given)
-        for sharing in ("auto", "never")
-    )
+        assert tokens(1, sharing) == plain
+    packed, padded = tokens(4, "auto"), tokens(4, "never")
     assert packed < plain < padded <= 10 * len(rows)
 
 
@@ -126,3 +130,37 @@ def test_a_configuration_that_cannot_be_read_is_one_line(make_task, tiny_model, 
 def test_steps_cover_every_row_in_every_epoch(rows, batch, epochs):
     steps = total_steps(rows, Recipe(batch=batch, micro_batch=batch, epochs=float(epochs)))
     assert rows * epochs <= steps * batch < (rows + batch) * epochs
+
+
+class Slow:
+    """A network that takes a fixed time and a time for every row, by a clock of its own."""
+
+    def __init__(self, fixed, each):
+        self.fixed, self.each, self.asked, self.now = fixed, each, [], 0.0
+
+    def evaluation(self, rows):
+        def evaluate(network):
+            self.asked.append(len(rows))
+            self.now += self.fixed + self.each * len(rows)
+            return {}
+
+        return evaluate
+
+    def seconds(self, rows, most):
+        return Judged(self.evaluation, list(range(rows)), rows).seconds(None, most, lambda: self.now)
+
+
+@given(fixed=st.floats(0.0, 0.5), each=st.floats(1e-4, 1e-2), rows=st.integers(1, 4000))
+def test_an_evaluation_is_timed_on_some_rows_and_what_all_share_counts_once(fixed, each, rows):
+    slow = Slow(fixed, each)
+    wanted = fixed + each * rows
+    found = slow.seconds(rows, most=1.0)
+    # with time for one look only, what all share cannot be told from what each takes
+    assert found == pytest.approx(wanted, rel=1e-6) if len(slow.asked) > 1 else found >= wanted - 1e-9
+    assert slow.now <= 1.0 or len(slow.asked) == 1
+
+
+def test_an_evaluation_of_few_rows_is_timed_whole():
+    quick = Slow(0.01, 0.0)
+    assert quick.seconds(20, most=1.0) == pytest.approx(0.01)
+    assert quick.asked == [8, 16, 20]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from kasauti.core.errors import SupervisionError
 from kasauti.train.attention import Tree
-from kasauti.train.prefix import BLANK, PackingCollator, common, pack, rows_per_pass
-from kasauti.train.rows import IGNORED
+from kasauti.train.prefix import PackingCollator, common, pack, rows_per_pass
+from kasauti.train.rows import BLANK, IGNORED
 
 END = 2
 TOKENS = st.integers(3, 5)  # few, so that rows begin alike by chance as well

@@ -67,13 +67,14 @@ def trained_by(folder: Path, processes: int, prefix_sharing: str = "auto") -> tu
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_adapter_and_the_loss_of_one(tmp_path):
+@pytest.mark.parametrize("prefix_sharing", ["auto", "never"])
+def test_two_processes_end_with_the_adapter_and_the_loss_of_one(tmp_path, prefix_sharing):
     """21 rows in batches of 8: the last has 5, so that the processes have different numbers of them, and blank ones."""
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
         folder.mkdir()
-    alone, alone_loss = trained_by(folders[0], 1)
-    together, loss = trained_by(folders[1], 2)
+    alone, alone_loss = trained_by(folders[0], 1, prefix_sharing)
+    together, loss = trained_by(folders[1], 2, prefix_sharing)
     assert float((together - alone).norm() / alone.norm()) <= 1e-5
     fresh = attach(fresh_network("llama"), LoraSettings(r=4, dropout=0.0), seed=0)
     before = sum(float(p.detach().double().pow(2).sum()) for p in fresh.parameters() if p.requires_grad)

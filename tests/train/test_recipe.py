@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import itertools
 import math
+from types import UnionType
 from typing import get_origin, get_type_hints
 
 import pytest
@@ -24,6 +25,7 @@ WRONG_TYPES = {
     int: ["16", 16.0, 1.5, True, None, [1]],
     float: ["0.1", True, None, [0.1], math.nan, math.inf, -0.1],
     bool: [1, 0, "yes", None],
+    UnionType: [1, 0, "yes", None, ["auto"]],
     tuple: [1, None, [1], [["a"]], {"a": 1}],
 }
 WRONG_VALUES = [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kasauti.core.errors import SupervisionError
 from kasauti.core.types import Supervised
-from kasauti.train.rows import IGNORED, Collator, dataset
+from kasauti.train.rows import BLANK, IGNORED, Collator, dataset
 
 PAD, END = 0, 2
 TOKENS = st.integers(3, 50)
@@ -79,3 +79,9 @@ def test_the_dataset_holds_ids_and_labels_as_they_were_proved():
     assert made.column_names == ["input_ids", "labels"]
     assert made[0] == {"input_ids": [5, 6, END], "labels": [IGNORED, 6, END]}
     assert Collator(PAD, (END,))([made[0]])["labels"].dtype == torch.int64
+
+
+def test_a_row_that_fills_up_is_padded_like_any_other_and_teaches_nothing():
+    batch = Collator(PAD, (END,))([row([5, 6], [7]), BLANK])
+    assert batch["labels"][1].tolist() == [IGNORED] * 4
+    assert batch["attention_mask"][1].tolist() == [1, 0, 0, 0]

@@ -74,7 +74,7 @@ def assert_same(folder: Path, wanted: Path) -> None:
     assert (found / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
     summary, wanted_summary = (json.loads((run / "run.json").read_text("utf-8")) for run in (found, other))
     assert summary.pop("seconds") > 0
-    assert set(summary.pop("ran")) == {"command", "machine", "versions", "device"}
+    assert set(summary.pop("ran")) == {"command", "machine", "versions", "device", "processes"}
     assert summary == {name: value for name, value in wanted_summary.items() if name not in ("seconds", "ran")}
     assert {p.name for p in found.glob("[!.]*")} == {p.name for p in other.iterdir()}
 
@@ -183,6 +183,8 @@ def test_a_finished_run_holds_its_adapter_tokenizer_template_and_summary_and_no_
     assert summary["best_validation_loss"] == min(epoch["validation_loss"] for epoch in summary["curve"])
     assert summary["proof"]["rows"] == summary["rows"]["train"]
     assert 0 < summary["parameters"]["trainable"] < summary["parameters"]["all"]
+    assert summary["recipe"]["gradient_checkpointing"] == "auto"
+    assert summary["checkpointing"].startswith("gradient checkpointing is off: activations of about ")
     assert summary["recipe"] == json.loads((folder / "recipe.json").read_text("utf-8"))
 
 

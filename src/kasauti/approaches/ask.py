@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from kasauti.chat.render import Renderer
 from kasauti.chat.supervise import supervise_rows
-from kasauti.core.errors import TemplateError
 from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Ended, Example, Message, Prediction, Task
 from kasauti.model.labels import build_trie
@@ -98,16 +97,14 @@ class Asker:
         return self._prefix
 
     def _fixed_prefix(self) -> Any:
-        from kasauti.model.posterior import common_prefix, compute_prefix
+        from kasauti.model.activated import begins_at, invocation_of
+        from kasauti.model.posterior import compute_prefix
+        from kasauti.train.constant import fixed_ids
 
-        fields = [dict.fromkeys(self.task.columns, word) for word in ("a", "Z", "7")]
-        rows = [Example(id="", fields=f, template=self.task.input, answer=None) for f in fields]
-        try:
-            prompts = self.renderer.render_prompts([self.build(row) for row in rows])
-        except TemplateError:
-            return None
-        shared = common_prefix(prompts)
-        return compute_prefix(self.loaded.model, prompts[0][:shared]) if 0 < shared < self.limit else None
+        fixed = fixed_ids(self.task, self.renderer, self.build)
+        if invocation := invocation_of(self.loaded.model):
+            fixed = fixed[: max(0, begins_at(fixed, invocation))]
+        return compute_prefix(self.loaded.model, fixed) if 0 < len(fixed) < self.limit else None
 
     def generate(
         self, examples: Sequence[Example], progress: Progress = silent, stage: str = "generate"

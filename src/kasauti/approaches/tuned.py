@@ -19,6 +19,7 @@ from kasauti.data.conversation import messages
 
 if TYPE_CHECKING:
     from kasauti.model.load import Loaded
+    from kasauti.train.run import Run
 
 WATCHED = 500
 """Validation rows (of those to choose on) that a checkpoint's figures are from, at most: more take longer to ask, and
@@ -62,12 +63,11 @@ class Tuned:
 
         return evaluate
 
-    def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
+    def trained(self, train: Sequence[Example], choose: Sequence[Example]) -> Run:
+        """The finished run: found, gone on with, or made."""
         from kasauti.train.run import train_adapter
 
-        bench, recipe = self.bench, self.bench.recipe_for(len(train))
-        labels = tuple(bench.task.labels)
-
+        bench = self.bench
         held: list[Loaded] = []
         seen = choose[:WATCHED]
 
@@ -84,15 +84,19 @@ class Tuned:
             choose,
             load,
             bench.frozen,
-            recipe,
+            bench.recipe_for(len(train)),
             model_sha256=bench.model_sha256,
             evaluate=evaluate,
             progress=bench.progress,
         )
         held.clear()  # the trained copy; what is asked from here on is what lies on disk
         gc.collect()
-        self.adapter, self.length = str(run.adapter), recipe.length
-        logs = self.asker.log_probabilities(calibrate, bench.progress, "tuned: calibrate")
+        return run
+
+    def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
+        run, labels = self.trained(train, choose), tuple(self.bench.task.labels)
+        self.adapter, self.length = str(run.adapter), int(run.summary["recipe"]["length"])
+        logs = self.asker.log_probabilities(calibrate, self.bench.progress, "tuned: calibrate")
         self.temperature = temperature_for(logs, calibrate, labels)
         self.chosen = {
             "run": run.id,

@@ -10,6 +10,7 @@ would have raised. Starting takes seconds, so few rows are proved here alone.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -82,8 +83,12 @@ class Provers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is None:
+            return
+        if error is not None:  # nobody waits for what they are at, Ctrl-C least of all
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def prove(self, rows: Iterable[Row], done: Callable[[int], None] = lambda number: None) -> Proof:
         """`prove` without samples and without given ids.
@@ -117,9 +122,24 @@ class Provers:
 
 def _asked(pool: ProcessPoolExecutor, part: list[Row]) -> Future[Count | None] | None:
     try:
-        return pool.submit(_count, part)
+        with _sheltered():  # a process is started when there is work for it
+            return pool.submit(_count, part)
     except BrokenProcessPool:
         return None
+
+
+@contextlib.contextmanager
+def _sheltered() -> Iterator[None]:
+    """Ctrl-C reaches all processes of a terminal, and the first one answers for all: what is started within this never
+    gets it, not even while it imports; what comes meanwhile comes to this process afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _received(part: list[Row], future: Future[Count | None] | None) -> tuple[list[Row], Count | None]:
@@ -135,9 +155,9 @@ def _cores() -> int:
 
 
 def _start(frozen: FrozenTemplate, tokenizer: Any, max_length: int | None, allow_unknown: bool, reserve: int) -> None:
-    """In a new process: what every portion needs. Ctrl-C reaches all processes; the first one answers for all."""
+    """In a new process: what every portion needs."""
     global _prover, _reserve
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be started without it
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes share the cores already
     _prover = Prover(frozen, tokenizer, max_length=max_length, allow_unknown=allow_unknown)
     _reserve = reserve

@@ -26,7 +26,9 @@ from kasauti.cli.command import CommandResult, add_common
 from kasauti.cli.draw import Draw
 from kasauti.cli.faults import debugging, fault_of
 from kasauti.cli.outlet import Outlet, ReaderGone
+from kasauti.core import ranks
 from kasauti.core.errors import UsageError
+from kasauti.core.progress import silent
 
 VERBS: dict[str, ModuleType] = {
     "demo": demo,
@@ -41,6 +43,9 @@ VERBS: dict[str, ModuleType] = {
 }
 """Verb → its module: HELP (one line), ABOUT (a paragraph), `add(parser)`, `run(args)`."""
 
+SHARED = ("train",)
+"""Verbs whose work several processes do together."""
+
 _ABOUT = """Is fine-tuning worth it, or does a prompt or a classical classifier already do the job?
 Kasauti answers with evidence on held-out rows; when tuning wins, it trains, proves and ships the model."""
 _EXITS = """exit codes: 0 done; 1 it ran and found a blocking problem; 2 wrong usage or bad input; 130 interrupted, and
@@ -49,6 +54,7 @@ _LIBRARIES = (
     "transformers",
     "trl",
     "peft",
+    "bitsandbytes",
     "datasets",
     "accelerate",
     "huggingface_hub",
@@ -81,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json, outlet = "--json" in words, Outlet()
     try:
         args = _parse(words)
-        with _quiet(), outlet.redirected(), Draw() as draw:
-            args.progress, args.outlet = draw, outlet
+        with _quiet(), outlet.redirected(), Draw() as draw, _together(args.verb):
+            args.progress, args.outlet = draw if ranks.first() else silent, outlet
             result: CommandResult = VERBS[args.verb].run(args)
     except SystemExit as done:  # --help and --version have printed
         return int(done.code or 0)
@@ -90,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except BaseException as error:
         return _fail(error, outlet, as_json)
+    if not ranks.first():
+        return result.exit_code
     try:
         outlet.write(_json(result.document) if as_json else "".join(f"{line}\n" for line in result.lines))
     except ReaderGone:
@@ -104,6 +112,10 @@ def _fail(error: BaseException, outlet: Outlet, as_json: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
+    if ranks.count() > 1:
+        error, told = _among_others(error)
+        if told is not None:
+            return told
     fault = fault_of(error)
     with contextlib.suppress(OSError):
         sys.stderr.write(f"kasauti: {fault.line}\n")
@@ -112,6 +124,32 @@ def _fail(error: BaseException, outlet: Outlet, as_json: bool) -> int:
         with contextlib.suppress(OSError, ReaderGone):
             outlet.write(_json(fault.document()))
     return fault.exit_code
+
+
+@contextlib.contextmanager
+def _together(verb: str) -> Iterator[None]:
+    """Under torchrun or `accelerate launch`: training alone is divided among processes."""
+    if ranks.count() == 1:
+        yield
+        return
+    if verb not in SHARED:
+        raise UsageError(
+            f"{ranks.count()} processes were started, and {verb} is the work of one",
+            mend=f"Run `kasauti {verb}` by itself; torchrun is for `kasauti {', '.join(SHARED)}`.",
+        )
+    from kasauti.train.together import joined
+
+    with joined():
+        yield
+
+
+def _among_others(error: BaseException) -> tuple[BaseException, int | None]:
+    """The error in plain words; and the exit code of the process that failed first, where it is not this one: it has
+    said why."""
+    from kasauti.train.together import cut_off, failed_first
+
+    plain = cut_off(error)
+    return plain, failed_first(fault_of(plain).exit_code)
 
 
 def _json(document: Any) -> str:

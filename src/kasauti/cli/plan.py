@@ -73,7 +73,7 @@ def _lines(plan: Plan) -> list[str]:
             f"optimizer {size(memory.optimizer)}, activations {size(memory.activations)}, "
             f"process {size(memory.process)}",
         ),
-        *([("", f"{size(plan.peak)} measured on the longest rows")] if plan.peak is not None else []),
+        *([("", f"{size(plan.peak)} measured on the largest batch")] if plan.peak is not None else []),
         ("free", f"{size(plan.free)} on {plan.device}"),
         ("GPU of 16 GB", _fit(plan.common_gpu)),
     ]

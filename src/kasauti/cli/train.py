@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_out, lock, open_task, state_path
 from kasauti.cli.draw import findings_lines, percent, table
+from kasauti.core import ranks
 
 if TYPE_CHECKING:
     from kasauti.approaches.workbench import Workbench
     from kasauti.core.types import Split
+    from kasauti.train.run import Run
 
 HELP = "train an adapter (or a full model); resumes what was cut off"
 ABOUT = """Prove the supervision of every row, then train by the recipe of the task file. The run is named by a hash of
@@ -32,9 +35,9 @@ def run(args: argparse.Namespace) -> CommandResult:
     task = open_task(args)
     bench = Workbench(task, args.progress)
     check_model(bench)  # before the version of the data is recorded
-    split, findings = load_split(task, record="train")
-    with lock(task):
-        id = train(bench, split)
+    split, findings = load_split(task, record="train" if ranks.first() else None)
+    with lock(task) if ranks.first() else contextlib.nullcontext():
+        id = train(bench, split).id
     folder = state_path(task, "runs", id)
     summary = read_json(f"{task.folder}/{STATE}/runs/{id}/run.json")
     said = left_out(findings)
@@ -43,16 +46,15 @@ def run(args: argparse.Namespace) -> CommandResult:
     return CommandResult(document, [*said, *_lines(summary, folder)], blocked)
 
 
-def train(bench: Workbench, split: Split) -> str:
-    """The id of the finished run on this split; for a classification it is the run of a trial's tuned approach."""
+def train(bench: Workbench, split: Split) -> Run:
+    """The finished run on this split; for a classification it is the run of a trial's tuned approach."""
     if bench.task.kind == "classification":
         from kasauti.approaches.tuned import Tuned
 
-        tuned = Tuned(bench).fit(split.train, split.validation_choose, split.validation_calibrate)
-        return str(tuned.about()["run"])
+        return Tuned(bench).trained(split.train, split.validation_choose)
     from kasauti.train.run import train_adapter
 
-    made = train_adapter(
+    return train_adapter(
         bench.task,
         split.train,
         split.validation_choose,
@@ -62,7 +64,6 @@ def train(bench: Workbench, split: Split) -> str:
         model_sha256=bench.model_sha256,
         progress=bench.progress,
     )
-    return made.id
 
 
 def _lines(summary: dict[str, Any], folder: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from kasauti.model.posterior import Prefix, begins, prefix_cache
+from kasauti.model.posterior import Prefix, prefix_cache, prefix_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def generate(
         batch_tokens: prompt and answer tokens in one batch.
         progress: called with the number of rows finished since the last call.
     """
-    if prefix is not None and not all(begins(p, prefix.ids) for p in prompts):
-        prefix = None
+    if prompts:
+        prefix = prefix_for(model, prompts, prefix)
     out: list[Generated | None] = [None] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     at = 0

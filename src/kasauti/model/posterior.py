@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from kasauti.core.errors import ModelError
+from kasauti.model.activated import adapter_off, invocation_of, prefix_length
 from kasauti.model.labels import LabelTrie
 
 BATCH_TOKENS = 8192
@@ -49,8 +50,10 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
 
 @torch.inference_mode()
 def compute_prefix(model: Any, ids: Sequence[int]) -> Prefix:
-    """Runs the beginning of prompts once, for any number of later calls with the same weights."""
-    out = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=True, logits_to_keep=1)
+    """Runs the beginning of prompts once, for any number of later calls with the same weights; an activated adapter is
+    off on it."""
+    with adapter_off(model):
+        out = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=True, logits_to_keep=1)
     return Prefix(tuple(ids), tuple((layer.keys, layer.values) for layer in out.past_key_values.layers))
 
 
@@ -84,9 +87,8 @@ def label_log_probabilities(
     if not prompts:
         return np.zeros((0, len(trie.labels)))
     _check_lengths(model, prompts, trie)
-    if prefix is not None and not all(begins(p, prefix.ids) for p in prompts):
-        prefix = None
-    if prefix is None and len(prompts) > 1 and (common := common_prefix(prompts)):
+    prefix = prefix_for(model, prompts, prefix)
+    if prefix is None and len(prompts) > 1 and not invocation_of(model) and (common := common_prefix(prompts)):
         prefix = compute_prefix(model, prompts[0][:common])
     shared = len(prefix.ids) if prefix else 0
     edge_index = _label_edge_matrix(trie)
@@ -138,6 +140,19 @@ def _batches(lengths: Sequence[int], trie_size: int, vocabulary: int, batch_toke
 def begins(prompt: Sequence[int], ids: tuple[int, ...]) -> bool:
     """Whether a prompt begins with these ids and goes on after them."""
     return len(prompt) > len(ids) and tuple(prompt[: len(ids)]) == ids
+
+
+def prefix_for(model: Any, prompts: Sequence[Sequence[int]], prefix: Prefix | None) -> Prefix | None:
+    """The prefix that these prompts are asked with: the given one where all begin with it; for an activated adapter the
+    one that it is off on, computed where it is not given.
+
+    Raises:
+        ModelError: an activated adapter cannot be asked one of them.
+    """
+    off = prefix_length(model, prompts)
+    if off is not None and (prefix is None or list(prefix.ids) != list(prompts[0][:off])):
+        return compute_prefix(model, prompts[0][:off]) if off else None
+    return prefix if prefix is not None and all(begins(p, prefix.ids) for p in prompts) else None
 
 
 def prefix_cache(prefix: Prefix | None, rows: int) -> Any:

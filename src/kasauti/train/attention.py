@@ -17,7 +17,7 @@ FlexAttention with the same tree as a block mask; elsewhere SDPA with a boolean 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -51,21 +51,36 @@ class Tree:
         nodes: [N, 3] of every node, its first token, the one behind its last, the one behind its last descendant's.
         positions: [T] position ids.
         places: [K] positions whose output is needed; the last layer may leave the others out.
+        before: keys and values of every layer, [1, heads, P, head size], of what stands before the row and is seen by
+            all of it; they get no gradient. None for nothing. Positions then begin at P.
     """
 
-    def __init__(self, nodes: torch.Tensor, positions: torch.Tensor, places: torch.Tensor) -> None:
-        self.positions, self.places = positions, places
+    def __init__(
+        self,
+        nodes: torch.Tensor,
+        positions: torch.Tensor,
+        places: torch.Tensor,
+        before: Sequence[tuple[torch.Tensor, torch.Tensor]] | None = None,
+    ) -> None:
+        self.positions, self.places, self.before = positions, places, before
+        skip = self.skip = before[0][0].shape[2] if before else 0
+        """P, how many keys stand before those of the row."""
+        self.key_positions = torch.cat([torch.arange(skip, device=positions.device), positions])
         self.longest = int(positions.max()) + 1
         self.filled = -(-len(positions) // STEP) * STEP
+        self.filled_keys = self.filled if not skip else -(-(skip + self.filled) // STEP) * STEP
         self.parts: list[Part] = []
         self._nodes: list[tuple[int, int, int]] = [(int(a), int(b), int(c)) for a, b, c in nodes.tolist()]
+        if skip:
+            self.parts.append(Part(slice(0, len(positions)), slice(0, skip), False, True))
         behind = 0  # the end of the last tree of the forest
         for start, stop, end in self._nodes:
-            top = start >= behind
+            top = start >= behind and not skip
             behind = max(behind, end)
-            self.parts.append(Part(slice(start, stop), slice(start, stop), True, top))
+            keys = slice(skip + start, skip + stop)
+            self.parts.append(Part(slice(start, stop), keys, True, top))
             if end > stop:
-                self.parts.append(Part(slice(stop, end), slice(start, stop), False, top))
+                self.parts.append(Part(slice(stop, end), keys, False, top))
         self._kept: dict[Any, Any] = {}
 
     def ends(self) -> torch.Tensor:
@@ -76,12 +91,13 @@ class Tree:
         return ends_t
 
     def mask(self, window: int | None) -> torch.Tensor:
-        """Who sees whom, boolean [T, T]; True = sees."""
+        """Who sees whom, boolean [T, P + T]; True = sees."""
         if ("mask", window) not in self._kept:
             at_t, ends_t = torch.arange(len(self.positions), device=self.positions.device), self.ends()
-            mask_qk = (at_t[None] <= at_t[:, None]) & (at_t[:, None] < ends_t[None])
+            own_qk = (at_t[None] <= at_t[:, None]) & (at_t[:, None] < ends_t[None])
+            mask_qk = torch.cat([own_qk.new_ones(len(at_t), self.skip), own_qk], dim=1)
             if window is not None:
-                mask_qk &= self.positions[:, None] - self.positions[None] < window
+                mask_qk &= self.positions[:, None] - self.key_positions[None] < window
             self._kept["mask", window] = mask_qk
         return self._kept["mask", window]
 
@@ -90,16 +106,18 @@ class Tree:
         from torch.nn.attention.flex_attention import create_block_mask
 
         if ("block", window) not in self._kept:
-            used, size = len(self.positions), self.filled
-            ends_t = torch.arange(1, size + 1, device=self.positions.device)
-            positions_t = torch.zeros_like(ends_t)
-            ends_t[:used], positions_t[:used] = self.ends(), self.positions
+            used, size, skip, keys = len(self.positions), self.filled, self.skip, self.filled_keys
+            # Of every key the query behind the last that sees it, counted from where the row begins.
+            first_k = torch.arange(keys, device=self.positions.device) - skip
+            ends_k = torch.where(first_k < 0, size, first_k + 1)
+            places_k = torch.zeros_like(first_k)
+            ends_k[skip : skip + used], places_k[: skip + used] = self.ends(), self.key_positions
 
             def sees(batch: Any, head: Any, q: Any, k: Any) -> Any:
-                seen = (k <= q) & (q < ends_t[k])
-                return seen if window is None else seen & (positions_t[q] - positions_t[k] < window)
+                seen = (first_k[k] <= q) & (q < ends_k[k])
+                return seen if window is None else seen & (places_k[q + skip] - places_k[k] < window)
 
-            self._kept["block", window] = create_block_mask(sees, None, None, size, size, device=positions_t.device)
+            self._kept["block", window] = create_block_mask(sees, None, None, size, keys, device=places_k.device)
         return self._kept["block", window]
 
     def bias(self, part: Part, window: int | None, dtype: torch.dtype) -> torch.Tensor | None:
@@ -108,7 +126,7 @@ class Tree:
         The bias is finite, since the kernel's answer for a query that sees none of these keys must be a number; the
         log-sum-exp then gives it no weight.
         """
-        queries_q, keys_k = self.positions[part.queries], self.positions[part.keys]
+        queries_q, keys_k = self.positions[part.queries], self.key_positions[part.keys]
         if window is None or int(queries_q.max()) - int(keys_k.min()) < window:
             return None
         key = (part.queries.start, part.keys.start, window, dtype)
@@ -187,13 +205,18 @@ def tree_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return plain
+    if tree.before is not None:
+        before_key, before_value = tree.before[int(module.layer_idx)]
+        key = torch.cat([before_key.to(key), key], dim=2)
+        value = torch.cat([before_value.to(value), value], dim=2)
     window = sliding_window if sliding_window and tree.longest > sliding_window else None
     if query.device.type == "cuda" and not dropout:
         from transformers.integrations.flex_attention import flex_attention_forward
 
         size = query.shape[2]
-        filled = [pad(x, (0, 0, 0, tree.filled - size)) for x in (query, key, value)]
-        out = flex_attention_forward(module, *filled, tree.block_mask(window), scaling=scaling)[0]
+        filled = pad(query, (0, 0, 0, tree.filled - size))
+        keys, values = (pad(x, (0, 0, 0, tree.filled_keys - x.shape[2])) for x in (key, value))
+        out = flex_attention_forward(module, filled, keys, values, tree.block_mask(window), scaling=scaling)[0]
         return out[:, :size], None
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)

@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from kasauti.model import adapters
+from kasauti.core import ranks
+from kasauti.model import adapters, quantise
 from kasauti.model.load import LARGE, bf16_in_hardware
 from kasauti.model.quantise import BYTES_PER_WEIGHT
-from kasauti.train.recipe import Recipe
-from kasauti.train.run import trainable
+from kasauti.train.recipe import AUTO, Recipe
 
 CUDA_CONTEXT = 500_000_000
 COMMON_GPU = 15_800_000_000
@@ -68,20 +70,64 @@ class Fit:
     memory: Memory
 
 
-def shape_of(empty: Any, recipe: Recipe) -> Shape:
-    """The shape of a network without weights, which is given the recipe's adapter."""
+def shape_of(network: Any) -> Shape:
+    """The shape of a network as it is trained, its adapter attached; it may be one without weights."""
     from torch import nn
 
-    output = empty.get_output_embeddings()
-    linear = [m.weight.numel() for m in empty.modules() if isinstance(m, nn.Linear) and m is not output]
-    config, parameters = empty.config.get_text_config(), adapters.count(empty)[1]
+    output = network.get_output_embeddings()
+    own = [p for name, p in network.named_parameters() if any(part in name for part in (".lora_", ".modules_to_save."))]
+    linear = [
+        quantise.weights_of(m.weight)
+        for name, m in network.named_modules()
+        if isinstance(m, nn.Linear) and m is not output and ".lora_" not in name
+    ]
+    trained, every = adapters.count(network)
     return Shape(
-        config=config,
-        parameters=parameters,
-        trainable=adapters.count(trainable(empty, recipe))[0],
+        config=network.config.get_text_config(),
+        parameters=every - sum(p.numel() for p in own),
+        trainable=trained,
         packed=sum(linear),
         largest=max(linear, default=0),
     )
+
+
+def free(device: str) -> int:
+    """Bytes that may be used: free ones and those that this process holds already; a container's limit counts, and
+    processes that train together on a CPU share them."""
+    if device == "gpu":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0]) + int(torch.cuda.memory_reserved())
+    limits = []
+    try:
+        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                limits.append(int(line.split()[1]) * 1024 // ranks.here() + resident())
+    except OSError:
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // ranks.here())
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path(name).read_text("ascii")) // ranks.here())
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return min(limits)
+
+
+def checkpointing(shape: Shape, recipe: Recipe, longest: int, device: str, room: int, *, loaded: bool) -> Recipe:
+    """The recipe with `gradient_checkpointing` decided, where it is auto: off where all activations fit.
+
+    Args:
+        longest: tokens of the longest row.
+        device: cpu or gpu.
+        room: bytes that may be used.
+        loaded: whether this process holds the weights already, and so counts them as its own.
+    """
+    if recipe.gradient_checkpointing != AUTO:
+        return recipe
+    without = dataclasses.replace(recipe, gradient_checkpointing=False)
+    memory = memory_of(shape, without, longest, device)
+    need = memory.total - (memory.weights if loaded and device == "cpu" else 0)
+    return without if need <= room else dataclasses.replace(recipe, gradient_checkpointing=True)
 
 
 def memory_of(shape: Shape, recipe: Recipe, longest: int, device: str) -> Memory:

@@ -4,50 +4,30 @@ Walks in: a task, its training rows, a frozen template, and a way to load the mo
 stays on disk, and it never sees a test row.
 
 Tokens are exact: every row is made into ids as training makes them. Parameters are counted on a model without
-weights. Time is measured: real training steps of the real trainer on this machine, an evaluation with them, and the
-tokens of a whole epoch counted in the batches that it would make. Memory is measured at the same time, on the longest
-rows; where nothing is run it is a sum over the network's shape (`train.memory`).
+weights. Time and memory are measured in a few seconds (`train.calibrate`); where nothing is run, memory is a sum over
+the network's shape (`train.memory`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import random
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from kasauti.chat.frozen import FrozenTemplate
 from kasauti.core.progress import Progress, silent
-from kasauti.core.types import Example, Supervised, Task
+from kasauti.core.types import Example, Task
 from kasauti.model.load import Loaded, window_of, without_weights
-from kasauti.train.memory import COMMON_GPU, CUDA_CONTEXT, Fit, Memory, memory_of, resident, shape_of, what_fits
+from kasauti.train.calibrate import Judged, calibrate
+from kasauti.train.constant import constant_for
+from kasauti.train.memory import COMMON_GPU, Fit, Memory, checkpointing, memory_of, shape_of, what_fits
+from kasauti.train.memory import free as memory_free
 from kasauti.train.recipe import Recipe, recipe_for
 from kasauti.train.run import proved_rows, trainable
 from kasauti.train.watch import Evaluate
-
-SECONDS = 5.0
-"""About how long steps are timed; at least `LEAST` of them, at most `MOST`."""
-LEAST, MOST = 3, 40
-JUDGED = 48
-"""Validation rows on which an evaluation is timed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Calibration:
-    """What was measured on this machine."""
-
-    tokens_per_second: float
-    """Of training steps, padding included."""
-    tokens_per_epoch: int
-    """That the network sees, padding included; what rows share counts once a pass."""
-    seconds_per_evaluation: float
-    peak: int
-    """Bytes held at the most: on a CPU by the process, on a GPU by its memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,21 +96,23 @@ def make_plan(
     empty = without_weights(task.model, task.folder)
     parameters = sum(p.numel() for p in empty.parameters())
     recipe = recipe_for(task.train, parameters, task.seed, window=window_of(empty), rows=len(train))
-    shape = shape_of(empty, recipe)
+    shape = shape_of(trainable(empty, recipe))
     progress("plan", 0, 2, "count tokens")
     made, proof = proved_rows(task, train, frozen, tokenizer, recipe)
     held_out, _ = proved_rows(task, choose, frozen, tokenizer, recipe)
     device = "gpu" if torch.cuda.is_available() else "cpu"
+    free = memory_free(device)
+    recipe = checkpointing(shape, recipe, proof.longest, device, free, loaded=False)
     memory = memory_of(shape, recipe, proof.longest, device)
-    free = _free(device)
-    measured = None
+    steps, measured = total_steps(len(train), recipe), None
     if load is not None and memory.total <= free and made and held_out:
         progress("plan", 1, 2, "time training steps")
         loaded = load()
-        judge = None if evaluation is None else evaluation(loaded, choose[:JUDGED])
-        measured = _calibrate(loaded, made, held_out, recipe, frozen, judge, judged / min(JUDGED, len(choose)))
+        judged_rows = None if evaluation is None else Judged(partial(evaluation, loaded), choose, judged)
+        constant = constant_for(task, frozen, tokenizer, [*made, *held_out]) if recipe.constant_prefix else None
+        measured = calibrate(loaded, made, held_out, recipe, (frozen.frame.end_id,), judged_rows, constant)
     progress("plan", 2, 2)
-    seconds = None if measured is None else _seconds(measured, recipe)
+    seconds = None if measured is None else measured.seconds(recipe.epochs, steps)
     price = task.business.gpu_per_hour if device == "gpu" else task.business.cpu_per_hour
     need = memory.total if measured is None else measured.peak
     return Plan(
@@ -140,7 +122,7 @@ def make_plan(
         supervised_tokens=proof.supervised_tokens,
         longest=proof.longest,
         shortened=proof.shortened_rows,
-        steps=total_steps(len(train), recipe),
+        steps=steps,
         parameters=parameters,
         trainable=shape.trainable,
         recipe=dataclasses.asdict(recipe),
@@ -161,83 +143,3 @@ def make_plan(
 def total_steps(rows: int, recipe: Recipe) -> int:
     """Optimizer steps of a whole run: the last step of an epoch may have fewer rows."""
     return math.ceil(math.ceil(rows / recipe.batch) * recipe.epochs)
-
-
-def _free(device: str) -> int:
-    """Bytes that may be used: free ones and those that this process holds already; a container's limit counts."""
-    if device == "gpu":
-        import torch
-
-        return int(torch.cuda.mem_get_info()[0])
-    limits = []
-    try:
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                limits.append(int(line.split()[1]) * 1024 + resident())
-    except OSError:
-        import os
-
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limits.append(int(Path(name).read_text("ascii")))
-        except (OSError, ValueError):  # not there, or "max"
-            continue
-    return min(limits)
-
-
-def _seconds(measured: Calibration, recipe: Recipe) -> float:
-    """The whole run; an early stop would make it shorter."""
-    steps = recipe.epochs * measured.tokens_per_epoch / measured.tokens_per_second
-    return steps + math.ceil(recipe.epochs) * measured.seconds_per_evaluation
-
-
-def _calibrate(
-    loaded: Loaded,
-    made: Sequence[Supervised],
-    held_out: Sequence[Supervised],
-    recipe: Recipe,
-    frozen: FrozenTemplate,
-    judge: Evaluate | None,
-    times: float,
-) -> Calibration:
-    """Two short runs of the real trainer: one to warm up, on the longest rows, and one on rows drawn at random.
-
-    Args:
-        judge: the figures of an epoch, on some of the rows.
-        times: how many times as many rows the run asks.
-    """
-    import torch
-    from transformers import set_seed
-
-    from kasauti.train.trainer import epoch_tokens, run_training
-
-    set_seed(recipe.seed)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    model = trainable(loaded.model, recipe)
-    spent: list[float] = []
-
-    def timed(network: Any) -> dict[str, float]:
-        began = time.perf_counter()
-        figures = judge(network) if judge is not None else {}
-        spent.append(time.perf_counter() - began)
-        return figures
-
-    given = {"tokenizer": loaded.tokenizer, "end_ids": (frozen.frame.end_id,)}
-    short = dataclasses.replace(recipe, epochs=1.0, patience=0, trackers=(), keep=1)
-    longest = sorted(made, key=lambda row: -len(row.ids))[: 2 * recipe.batch]
-    with tempfile.TemporaryDirectory(prefix="kasauti-plan-") as folder:
-        first = run_training(model, longest, held_out[:JUDGED], short, Path(folder, "1"), evaluate=timed, **given)
-        step = first.meter.last_step
-        count = min(MOST, max(LEAST, round(SECONDS / step)))
-        drawn = random.Random(recipe.seed).sample(list(made), min(len(made), count * recipe.batch))
-        second = run_training(model, drawn, held_out[:JUDGED], short, Path(folder, "2"), evaluate=timed, **given)
-        tokens = epoch_tokens(model, made, recipe, Path(folder, "3"), **given)
-    share = sum(len(r.ids) for r in held_out) / sum(len(r.ids) for r in held_out[:JUDGED])
-    return Calibration(
-        tokens_per_second=second.meter.rate or math.nan,
-        tokens_per_epoch=tokens,
-        seconds_per_evaluation=second.meter.evaluating * share + spent[-1] * times + second.meter.saving,
-        peak=int(torch.cuda.max_memory_reserved()) + CUDA_CONTEXT if torch.cuda.is_available() else resident(),
-    )

@@ -21,14 +21,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from kasauti.train.rows import IGNORED, Checked, Row
+from kasauti.train.rows import BLANK, IGNORED, Checked, Row, blank
 
 LEAST_SAVED = 16
 """Tokens that a node below the first must save: attention takes one pass more for each, and two texts that happen to
 begin with the same word are not worth it."""
-
-BLANK: Row = {"input_ids": [0], "labels": [IGNORED]}
-"""A row that teaches nothing; no proved row is so short, since its answer's end is predicted from something."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -148,11 +145,23 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
 
 class PackingCollator(Checked):
     """Packs a micro-batch into one row, after the last look at each of its rows; blank ones, which fill up the last
-    micro-batches of several processes, are left out."""
+    micro-batches of several processes, are left out.
+
+    Args:
+        skip: tokens that every row begins with and the packed row does without; positions count them.
+    """
+
+    def __init__(self, end_ids: Sequence[int], skip: int = 0) -> None:
+        super().__init__(end_ids)
+        self.skip = skip
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        real = [row for row in rows if list(row["input_ids"]) != BLANK["input_ids"]]
-        return pack([self.taken(row) for row in real] or [BLANK]).tensors()
+        skip = self.skip
+        taken = [self.taken(row) for row in rows if not blank(row)]
+        own = [{name: row[name][skip:] for name in ("input_ids", "labels")} for row in taken] if skip else taken
+        made = pack(own or [BLANK]).tensors()
+        made["position_ids"] += skip
+        return made
 
 
 def rows_per_pass(lengths: Sequence[int], shared: int, batch: int, micro_batch: int, *, most: int) -> int:

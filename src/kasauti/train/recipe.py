@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from kasauti.core.errors import TaskError
@@ -16,7 +17,8 @@ from kasauti.core.names import suggestion
 
 METHODS = ("lora", "qlora", "full")
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
-SHARING = ("auto", "never")
+AUTO = "auto"
+SHARING = (AUTO, "never")
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 SMALL_MODEL = 100_000_000
 """Parameters under which a model is small: it needs a higher learning rate and more passes than one of billions."""
@@ -42,6 +44,9 @@ class Recipe:
     """Scale by alpha / sqrt(r) (Kalajdzievski 2023)."""
     dora: bool = False
     """Decompose into magnitude and direction (Liu et al. 2024)."""
+    constant_prefix: bool = False
+    """Leave the adapter off on what every prompt begins with, which the base model then computes once a run (activated
+    LoRA, Greenewald et al. 2025): quicker, another model, and never to be merged."""
     epochs: float = 3
     """Passes over the training rows."""
     batch: int = 16
@@ -71,8 +76,8 @@ class Recipe:
     full: trained like the rest)."""
     length: int = 512
     """Tokens of one row; a longer input is shortened in the middle of the user's text, never the answer."""
-    gradient_checkpointing: bool = True
-    """Recompute activations in the backward pass: less memory, a third more work."""
+    gradient_checkpointing: bool | str = "auto"
+    """Recompute activations in the backward pass: less memory, a third more work. auto: where they do not fit."""
     seed: int = 42
     """Decides the fresh adapter, the order of the rows and what dropout drops; the task's where it is not set."""
     patience: int = 2
@@ -90,7 +95,7 @@ SHARES = ("dropout", "warmup", "label_smoothing", "token_noise")
 
 # Measured on kasauti/nano with the bundled task and CLINC150 (NOTES.md): at 2e-4 a model this small has hardly moved
 # after three epochs.
-SMALL: Mapping[str, Any] = {"epochs": 6, "learning_rate": 3e-3, "gradient_checkpointing": False, "micro_batch": 16}
+SMALL: Mapping[str, Any] = {"epochs": 6, "learning_rate": 3e-3, "micro_batch": 16}
 FULL_LEARNING_RATE = 0.1
 """Full fine-tuning takes this share of LoRA's learning rate."""
 FEW = 500
@@ -143,6 +148,10 @@ def _typed(name: str, value: Any) -> Any:
     if name not in hints:
         raise TaskError(f"unknown field {name!r}", where="task.yaml: train", mend=suggestion(name, FIELDS))
     hint = hints[name]
+    if get_origin(hint) is UnionType:
+        if isinstance(value, bool) or value == AUTO:
+            return value
+        raise TaskError(f"{name} is {value!r}", where="task.yaml: train", mend="give it true, false or auto")
     if get_origin(hint) is tuple:
         values = [value] if isinstance(value, str) else value
         if isinstance(values, list | tuple) and all(isinstance(v, str) for v in values):
@@ -171,6 +180,14 @@ def _check(recipe: Recipe) -> None:
             raise TaskError(f"{name} is {value}", where=where, mend=f"give a number {least}")
         if value >= 1 and name in SHARES:
             raise TaskError(f"{name} is {value}", where=where, mend="give a share from 0 to below 1")
+    if recipe.constant_prefix:
+        others = {"method": ("full",), "dora": (True,), "prefix_sharing": ("never",)}
+        against = [name for name, values in others.items() if getattr(recipe, name) in values]
+        if recipe.embeddings:  # the prefix would not be the base model's
+            against.append("embeddings")
+        for name in against:
+            value = str(getattr(recipe, name)).lower()
+            raise TaskError(f"constant_prefix cannot go with {name}: {value}", where=where, mend="leave one out")
     if recipe.seed >= 2**32:
         raise TaskError(f"seed is {recipe.seed}", where=where, mend="give a whole number under 4294967296")
     if recipe.batch % recipe.micro_batch:

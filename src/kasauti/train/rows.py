@@ -14,6 +14,8 @@ from kasauti.core.errors import SupervisionError
 from kasauti.core.types import Supervised
 
 IGNORED = -100
+BLANK: Mapping[str, Sequence[int]] = {"input_ids": [0], "labels": [IGNORED]}
+"""A row that teaches nothing; no proved row is so short, since its answer's end is predicted from something."""
 
 Row = Mapping[str, Any]
 Noise = Callable[[Sequence[int], Sequence[int]], tuple[list[int], list[int]]]
@@ -29,6 +31,11 @@ def dataset(rows: Sequence[Supervised], *, noisy: bool = False) -> Any:
 
     columns: dict[str, Any] = {"input_ids": [list(r.ids) for r in rows], "labels": [list(r.labels) for r in rows]}
     return Dataset.from_dict({**columns, FLAG: [True] * len(rows)} if noisy else columns)
+
+
+def blank(row: Mapping[str, Sequence[int]]) -> bool:
+    """Whether a row only fills up."""
+    return len(row["input_ids"]) == 1 and list(row["labels"]) == [IGNORED]
 
 
 class Checked:
@@ -69,14 +76,15 @@ class Checked:
 
 
 class Collator(Checked):
-    """Pads rows on the right, after the last look at each of them."""
+    """Pads rows on the right, after the last look at each of them; blank ones, which fill up the last micro-batches of
+    several processes, stay."""
 
     def __init__(self, pad_id: int, end_ids: Sequence[int]) -> None:
         super().__init__(end_ids)
         self.pad_id = pad_id
 
     def __call__(self, given: Sequence[Row]) -> dict[str, torch.Tensor]:
-        rows = [self.taken(row) for row in given]
+        rows = [row if blank(row) else self.taken(row) for row in given]
         longest = max(len(row["input_ids"]) for row in rows)
         ids, labels, mask = [], [], []
         for row in rows:

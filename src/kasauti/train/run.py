@@ -20,6 +20,7 @@ from typing import Any
 from kasauti.chat.frozen import FrozenTemplate
 from kasauti.chat.proof import Proof, prove
 from kasauti.chat.supervise import supervise_rows
+from kasauti.core import ranks
 from kasauti.core.files import RunFolder, content_hash, write_json
 from kasauti.core.progress import Progress, silent
 from kasauti.core.ran import command, machine, versions
@@ -27,6 +28,8 @@ from kasauti.core.types import Example, Message, Supervised, Task
 from kasauti.data.conversation import messages
 from kasauti.model import adapters, quantise
 from kasauti.model.load import Loaded
+from kasauti.train import together
+from kasauti.train.constant import constant_for
 from kasauti.train.recipe import Recipe
 
 FORMAT = 3
@@ -116,12 +119,12 @@ def train_adapter(
     """
     id = run_id(task, train, choose, model_sha256, frozen.sha256, recipe)
     folder = RunFolder(task.folder, "runs", id, mark="run.json")
-    if not folder.finished:
+    if not together.agree(folder.finished):
         folder.make()
         _train(task, train, choose, load(), frozen, recipe, folder, evaluate, progress)
-    shutil.rmtree(
-        folder.path / "checkpoints", ignore_errors=True
-    )  # here, since a kill may come between the mark and this
+        together.wait()
+    if ranks.first():  # here, since a kill may come between the mark and this
+        shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     return Run(id=id, folder=folder.path, adapter=folder.path / ADAPTER, summary=folder.result())
 
 
@@ -147,7 +150,9 @@ def _train(
     progress(
         "prove", len(train) + len(choose), len(train) + len(choose), f"{proof.supervised_tokens} tokens supervised"
     )
-    write_json(folder.path / "recipe.json", dataclasses.asdict(recipe))
+    if ranks.first():
+        write_json(folder.path / "recipe.json", dataclasses.asdict(recipe))
+    constant = constant_for(task, frozen, loaded.tokenizer, [*rows, *held_out]) if recipe.constant_prefix else None
     set_seed(recipe.seed)
     model = trainable(loaded.model, recipe)
     trained = run_training(
@@ -160,8 +165,13 @@ def _train(
         end_ids=(frozen.frame.end_id,),
         evaluate=evaluate,
         progress=progress,
+        constant=constant,
     )
+    if not ranks.first():
+        return
     tuned, total = adapters.count(model)
+    if constant is not None:  # PEFT reads it, and has the adapter off where it was off in training
+        model.peft_config["default"].alora_invocation_tokens = list(constant.invocation)
     _save(model, loaded.tokenizer, frozen, folder.path / ADAPTER)
     folder.finish(
         {
@@ -186,8 +196,16 @@ def _train(
             "steps": trained.steps,
             "findings": [{**dataclasses.asdict(one), "severity": one.severity.value} for one in trained.findings],
             "trackers": trained.trackers,
-            "ran": {"command": command(), "machine": machine(), "versions": versions(), "device": str(model.device)},
+            "ran": {
+                "command": command(),
+                "machine": machine(),
+                "versions": versions(),
+                "device": str(model.device),
+                "processes": ranks.count(),
+            },
             "prefix_sharing": trained.sharing,
+            "constant_prefix": None if constant is None else dataclasses.asdict(constant),
+            "checkpointing": trained.checkpointing,
         }
     )
 

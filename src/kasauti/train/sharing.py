@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from kasauti.core.errors import ModelError
 from kasauti.core.types import Supervised
+from kasauti.model.posterior import Prefix, compute_prefix
 from kasauti.train.attention import Tree, tree_attention_in
 from kasauti.train.prefix import common, pack
 from kasauti.train.rows import IGNORED
@@ -28,15 +30,19 @@ READY = torch.ones(1, 1, 1, 1, dtype=torch.bool)
 """Handed in as the attention mask: the library takes one of four dimensions as it is and makes none of its own."""
 
 
-def summed_loss(model: Any, batch: Mapping[str, torch.Tensor], smoothing: float = 0.0) -> torch.Tensor:
+def summed_loss(
+    model: Any, batch: Mapping[str, torch.Tensor], smoothing: float = 0.0, before: Prefix | None = None
+) -> torch.Tensor:
     """-log P of every target, summed; with smoothing, that share of it is spread over the vocabulary.
 
     Args:
         model: called as a whole, so that what is wrapped around the network (DDP, FSDP, PEFT) works as always; within
             `packed_rows_in`.
         batch: `Pack.tensors`.
+        before: what every row begins with and the batch leaves out, its keys and values computed; it gets no gradient.
     """
-    tree = Tree(batch["nodes"], batch["position_ids"][0], batch["places"])
+    layers = None if before is None else before.layers
+    tree = Tree(batch["nodes"], batch["position_ids"][0], batch["places"], layers)
     logits_kv = model(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
@@ -153,6 +159,26 @@ def _difference(network: Any) -> float:
 def _logits(network: Any, ids: torch.Tensor, **given: Any) -> torch.Tensor:
     logits_tv: torch.Tensor = network(input_ids=ids, use_cache=False, **given).logits[0].float()
     return logits_tv
+
+
+def constant_keys(model: Any, ids: Sequence[int]) -> Prefix:
+    """Keys and values of what every row begins with, by the base model alone, for use in training.
+
+    Raises:
+        ModelError: a layer keeps fewer of them than there are.
+    """
+    was_training = model.training
+    model.eval()
+    made = compute_prefix(model, ids)
+    model.train(was_training)
+    if any(keys.shape[2] != len(ids) for keys, _ in made.layers):
+        raise ModelError(
+            f"the adapter cannot be off on {len(ids)} tokens: the model's sliding window is shorter",
+            where="task.yaml: train.constant_prefix",
+            mend="Leave constant_prefix out.",
+        )
+    # what was made in inference mode may not take part in autograd; a copy may
+    return Prefix(made.ids, tuple((keys.clone(), values.clone()) for keys, values in made.layers))
 
 
 def shared_by_all(rows: Sequence[Supervised]) -> int:

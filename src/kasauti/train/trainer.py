@@ -10,29 +10,34 @@ are packed rows (`prefix.py`) with a loss of our own; where the network cannot t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 import json
-import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kasauti.core.errors import SupervisionError, TrainingError
+from kasauti.core import ranks
+from kasauti.core.errors import ModelError, SupervisionError, TrainingError
 from kasauti.core.files import read_json
 from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Finding, Supervised
 from kasauti.model import adapters
-from kasauti.train import watch
+from kasauti.model.activated import mark
+from kasauti.model.posterior import Prefix
+from kasauti.train import memory, together, watch
+from kasauti.train.constant import Constant
 from kasauti.train.guard import Log, check_rows, impatient, nothing_good, review
 from kasauti.train.noise import Epochs, TokenNoise
-from kasauti.train.packed import PackedRows
+from kasauti.train.packed import PackedRows, PaddedRows
 from kasauti.train.prefix import PackingCollator, rows_per_pass
 from kasauti.train.rates import EmbeddingRate
-from kasauti.train.recipe import Recipe
+from kasauti.train.recipe import AUTO, Recipe
 from kasauti.train.rows import IGNORED, Collator, dataset
-from kasauti.train.sharing import LOGIT_BYTES, packed_rows_in, reason_against, shared_by_all
+from kasauti.train.sharing import LOGIT_BYTES, constant_keys, packed_rows_in, reason_against, shared_by_all
+from kasauti.train.trackers import trackers_of
 from kasauti.train.watch import Evaluate
 
 
@@ -55,6 +60,8 @@ class Trained:
     """Tracker → where its figures went, or why they did not."""
     sharing: str
     """What was computed once for many rows, or why nothing was; a sentence."""
+    checkpointing: str
+    """Whether activations were computed again in the backward pass, and why; a sentence."""
 
     @property
     def best_validation_loss(self) -> float:
@@ -73,12 +80,17 @@ def run_training(
     end_ids: Sequence[int],
     evaluate: Evaluate | None = None,
     progress: Progress = silent,
+    constant: Constant | None = None,
 ) -> Trained:
     """Trains until the recipe ends, going on from the newest whole checkpoint in `folder`; the best weights are left
     in `model`.
 
+    Args:
+        constant: where the adapter is off; None where it is on everywhere.
+
     Raises:
         SupervisionError: prompts are taught as well.
+        ModelError: the adapter cannot be off on a prefix with this network.
         TrainingError: the loss is not a number or runs away before there is a checkpoint, or nothing would be learnt.
     """
     if (whole := check_rows(train)) is not None:
@@ -89,16 +101,21 @@ def run_training(
         rows=len(train),
         answer_tokens=sum(len(r.labels) - r.labels.count(IGNORED) for r in train) / max(1, len(train)),
     )
-    trackers, tracking = _trackers(recipe, folder)
+    recipe, saving = _decided(model, train, recipe)
+    trackers, tracking = trackers_of(recipe, folder)
     limit = None if progress is silent else watch.machine_limit(model, recipe)
     reason = _unshared(model, recipe)
-    sharing = _said(reason, train)
+    before = _before(model, constant, reason)
+    sharing = _said(reason, train, before)
     progress("prefix", 2, 2, sharing)
-    trainer, meter = _trainer(model, train, validation, recipe, folder, tokenizer, end_ids, tracking, packed=not reason)
+    progress("checkpointing", 2, 2, saving)
+    trainer, meter = _trainer(
+        model, train, validation, recipe, folder, tokenizer, end_ids, tracking, packed=not reason, before=before
+    )
     watcher = watch.Watcher(folder, meter, begun, evaluate, progress, limit)
     watcher.trainer = trainer
     trainer.add_callback(watcher)
-    checkpoint = _newest_whole(folder)
+    checkpoint = together.agree(_newest_whole(folder) if ranks.first() else None)
     if checkpoint is not None:
         kept = read_json(Path(checkpoint) / "trainer_state.json")
         if impatient(watch.curve_of(kept["log_history"]), recipe.patience):  # it had stopped: the best is left to take
@@ -123,7 +140,22 @@ def run_training(
         meter=meter,
         trackers=trackers,
         sharing=sharing,
+        checkpointing=saving,
     )
+
+
+def _decided(model: Any, train: Sequence[Supervised], recipe: Recipe) -> tuple[Recipe, str]:
+    """The recipe with gradient checkpointing decided by what fits here, and a sentence about it."""
+    if recipe.gradient_checkpointing != AUTO:
+        on = "on" if recipe.gradient_checkpointing else "off"
+        return recipe, f"gradient checkpointing is {on}: the recipe says so"
+    device = "gpu" if model.device.type == "cuda" else "cpu"
+    longest, shape, room = max(len(row.ids) for row in train), memory.shape_of(model), memory.free(device)
+    decided = together.agree(memory.checkpointing(shape, recipe, longest, device, room, loaded=True))
+    whole = dataclasses.replace(recipe, gradient_checkpointing=False)
+    kept = memory.memory_of(shape, whole, longest, device).activations / 1e6
+    on, fit = ("on", "do not fit") if decided.gradient_checkpointing else ("off", "fit")
+    return decided, f"gradient checkpointing is {on}: activations of about {kept:,.0f} MB {fit}"
 
 
 def _network(model: Any) -> Any:
@@ -136,22 +168,50 @@ def _unshared(model: Any, recipe: Recipe) -> str:
     return reason_against(_network(model)) if recipe.prefix_sharing == "auto" else "the recipe says never"
 
 
-def _said(reason: str, train: Sequence[Supervised]) -> str:
+def _before(model: Any, constant: Constant | None, reason: str) -> Prefix | None:
+    """The constant prefix, computed by the base model alone; the network is told that its adapter is off there."""
+    if constant is None:
+        return None
+    if reason:
+        raise ModelError(
+            f"the adapter cannot be off on a prefix: rows of this network cannot be packed, since {reason}",
+            where="task.yaml: train.constant_prefix",
+            mend="Leave constant_prefix out.",
+        )
+    mark(model, constant.invocation)
+    return constant_keys(model, constant.ids)
+
+
+def _said(reason: str, train: Sequence[Supervised], before: Prefix | None) -> str:
+    if before is not None:
+        return f"rows are packed; the adapter is off on the {len(before.ids)} tokens that all begin with, computed once"
     if reason:
         return f"rows are padded, and nothing is shared between them: {reason}"
     return f"rows are packed, and the {shared_by_all(train)} tokens that all begin with are computed once a pass"
 
 
-def epoch_tokens(
-    model: Any, train: Sequence[Supervised], recipe: Recipe, folder: Path, *, tokenizer: Any, end_ids: Sequence[int]
-) -> int:
-    """Tokens that the network would see in one epoch, padding included, what is shared once; batched as it trains."""
-    packed = not _unshared(model, recipe)
-    trainer, meter = _trainer(model, train, train[:1], recipe, folder, tokenizer, end_ids, [], packed=packed)
-    before = meter.passed
-    for _ in trainer.get_train_dataloader():
-        continue
-    return meter.passed - before
+@contextlib.contextmanager
+def rehearsal(
+    model: Any,
+    train: Sequence[Supervised],
+    validation: Sequence[Supervised],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    tokenizer: Any,
+    end_ids: Sequence[int],
+    constant: Constant | None = None,
+) -> Iterator[Any]:
+    """The trainer of a run that is not run: its batches, its passes and its loss, for who wants to time them."""
+    reason = _unshared(model, recipe)
+    before, packed = _before(model, constant, reason), not reason
+    trainer, _ = _trainer(
+        model, train, validation, recipe, folder, tokenizer, end_ids, [], packed=packed, before=before
+    )
+    trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+    trainer.model.train()
+    with packed_rows_in(_network(model)) if packed else contextlib.nullcontext():
+        yield trainer
 
 
 def _trainer(
@@ -165,25 +225,36 @@ def _trainer(
     tracking: list[Any],
     *,
     packed: bool,
+    before: Prefix | None = None,
 ) -> tuple[Any, watch.Meter]:
     """TRL's trainer on our rows, and the meter on its collator."""
     import torch
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
-    class PaddedTrainer(EmbeddingRate, SFTTrainer):  # type: ignore[misc]
-        """TRL's loop, loss, scheduler and checkpoints."""
+    class Whole(EmbeddingRate, SFTTrainer):  # type: ignore[misc]
+        """TRL's loop, scheduler and checkpoints."""
 
-    class PackedTrainer(PackedRows, PaddedTrainer):
-        """The same on packed rows."""
+        def _save_rng_state(self, output_dir: str) -> None:
+            super()._save_rng_state(output_dir)
+            together.wait()  # the first process writes the state, which comes last, once all the others have written
+
+    class PackedTrainer(PackedRows, Whole):
+        """On packed rows."""
+
+    class PaddedTrainer(PaddedRows, Whole):
+        """On padded ones, with TRL's loss."""
 
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    collator = PackingCollator(end_ids) if packed else Collator(pad, end_ids)
+    skip = 0 if before is None else len(before.ids)
+    collator = PackingCollator(end_ids, skip) if packed else Collator(pad, end_ids)
     noise = (
         TokenNoise(train, recipe.token_noise, recipe.seed, tokenizer.all_special_ids) if recipe.token_noise else None
     )
     collator.noise, meter = noise, watch.Meter(collator)
-    rows = _rows_per_pass(train, recipe, model.config.get_text_config().vocab_size) if packed else recipe.micro_batch
+    vocabulary = model.config.get_text_config().vocab_size
+    share = _share(recipe)
+    rows = _rows_per_pass(train, recipe, share, vocabulary, skip) if packed else plain_rows(recipe.micro_batch, share)
     trainer = (PackedTrainer if packed else PaddedTrainer)(
         model=model,
         args=_arguments(recipe, folder, model, rows),
@@ -194,6 +265,8 @@ def _trainer(
         callbacks=[*tracking, *([] if noise is None else [Epochs(noise)])],
     )
     trainer.embedding_rate = recipe.embeddings
+    if packed:
+        trainer.before = before
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     if recipe.method == "qlora":  # TRL makes the adapter bfloat16, in which small updates are lost
@@ -203,37 +276,41 @@ def _trainer(
     return trainer, meter
 
 
-def _rows_per_pass(train: Sequence[Supervised], recipe: Recipe, vocabulary: int) -> int:
-    """Rows of one pass on packed rows: no more tokens than so many plain rows have, and logits that fit."""
+def _share(recipe: Recipe) -> int:
+    """Rows of one optimizer step that are this process's."""
+    if recipe.batch % ranks.count():
+        raise TrainingError(
+            f"a batch of {recipe.batch} rows cannot be divided among {ranks.count()} processes",
+            where="task.yaml: train",
+            mend="make train.batch a multiple of their number",
+        )
+    return recipe.batch // ranks.count()
+
+
+def plain_rows(micro_batch: int, share: int) -> int:
+    """Rows of one pass on padded rows: the most up to `micro_batch` that divide the share."""
+    return next(n for n in range(min(micro_batch, share), 0, -1) if share % n == 0)
+
+
+def _rows_per_pass(train: Sequence[Supervised], recipe: Recipe, share: int, vocabulary: int, skip: int = 0) -> int:
+    """Rows of one pass on packed rows: no more tokens than so many plain rows have, and logits that fit. Tokens that
+    are left out count as shared, which they are for memory: their keys and values are there once."""
     answer = max(sum(label != IGNORED for label in row.labels) for row in train)
     room = max(recipe.micro_batch, LOGIT_BYTES // (4 * vocabulary * answer))
-    share = recipe.batch // processes()
     lengths = [len(row.ids) for row in train]
-    return rows_per_pass(lengths, shared_by_all(train), share, min(recipe.micro_batch, share), most=room)
-
-
-def processes() -> int:
-    """How many processes train this run together: torchrun and `accelerate launch` say it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return rows_per_pass(lengths, max(skip, shared_by_all(train)), share, min(recipe.micro_batch, share), most=room)
 
 
 def _arguments(recipe: Recipe, folder: Path, model: Any, rows: int) -> Any:
     import torch
     from trl.trainer.sft_config import SFTConfig
 
-    if recipe.batch % (rows * processes()):
-        raise TrainingError(
-            f"a batch of {recipe.batch} rows in passes of {rows} cannot be divided among {processes()} processes",
-            where="task.yaml: train",
-            mend="make train.batch a multiple of train.micro_batch times the processes",
-        )
-
     cuda = model.device.type == "cuda"
     return SFTConfig(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=rows,
-        gradient_accumulation_steps=recipe.batch // (rows * processes()),
+        gradient_accumulation_steps=recipe.batch // (rows * ranks.count()),
         per_device_eval_batch_size=max(recipe.micro_batch, 16),
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
@@ -245,7 +322,7 @@ def _arguments(recipe: Recipe, folder: Path, model: Any, rows: int) -> Any:
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        gradient_checkpointing=recipe.gradient_checkpointing,
+        gradient_checkpointing=bool(recipe.gradient_checkpointing),
         seed=recipe.seed,
         data_seed=recipe.seed,
         eval_strategy="epoch",
@@ -264,41 +341,8 @@ def _arguments(recipe: Recipe, folder: Path, model: Any, rows: int) -> Any:
         bf16=cuda and torch.cuda.is_bf16_supported(),
         fp16=cuda and not torch.cuda.is_bf16_supported(),
         dataloader_pin_memory=cuda,
-        train_sampling_strategy="group_by_length",
         ddp_find_unused_parameters=False,
     )
-
-
-def _trackers(recipe: Recipe, folder: Path) -> tuple[dict[str, str], list[Any]]:
-    """Where every tracker's figures go, and the callbacks that are not the trainer's own.
-
-    TensorBoard is the default, so where it is not installed the run goes on without it; what was asked for by name
-    is not silently left out.
-
-    Raises:
-        TrainingError: MLflow or W&B is wanted and not installed.
-    """
-    where: dict[str, str] = {}
-    callbacks: list[Any] = []
-    for name in recipe.trackers:
-        if name == "none":
-            continue
-        if importlib.util.find_spec(name) is not None:
-            where[name] = "tensorboard/" if name == "tensorboard" else "as its own environment variables say"
-        elif name == "tensorboard":
-            where[name] = "not installed (pip install kasauti[tracking])"
-        else:
-            raise TrainingError(
-                f"the tracker {name!r} is not installed",
-                where="task.yaml: train.trackers",
-                mend=f"install it with `pip install kasauti[{name}]`, or leave it out",
-            )
-    if where.get("tensorboard") == "tensorboard/":
-        from torch.utils.tensorboard import SummaryWriter
-        from transformers.integrations import TensorBoardCallback
-
-        callbacks.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
-    return where, callbacks
 
 
 def _optimizer(cuda: bool) -> str:

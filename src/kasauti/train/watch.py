@@ -16,10 +16,12 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from kasauti.core import ranks
 from kasauti.core.errors import TrainingError
 from kasauti.core.files import read_json, write_json
 from kasauti.core.progress import Progress
 from kasauti.core.types import Finding
+from kasauti.train import together
 from kasauti.train.guard import Log, choice, diverged, impatient, review
 from kasauti.train.recipe import Recipe
 
@@ -110,7 +112,7 @@ def machine_limit(model: Any, recipe: Recipe, *, seconds: float = 0.2) -> Limit:
         done += 1
         if model.device.type == "cuda":
             torch.cuda.synchronize()
-    passes = 4 + 2 * (recipe.method == "full") + 2 * recipe.gradient_checkpointing
+    passes = 4 + 2 * (recipe.method == "full") + 2 * bool(recipe.gradient_checkpointing)
     return Limit(flops_per_second=done * 2 * size**3 / spent, flops_per_token=passes * weights)
 
 
@@ -206,7 +208,8 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.meter.saving = self.meter.begin()
-        add_seconds(self.folder, time.monotonic() - self.began)
+        if ranks.first():
+            add_seconds(self.folder, time.monotonic() - self.began)
         self.began = time.monotonic()
 
     def on_evaluate(
@@ -221,7 +224,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         if self.evaluate is not None:
             was_training = model.training
             model.eval()
-            figures = self.evaluate(model)
+            figures = together.agree(self.evaluate(model))
             model.train(was_training)
             self.trainer.log(figures)
         # The loop reads the choice from this very mapping, after this call.
