@@ -1,6 +1,6 @@
-"""A version's card in words.
+"""A version's card in words, as model folders have it: `README.md` with what the Hub reads at its head.
 
-Walks in: the facts of `card.json`, the verdict. Walks out: Markdown. It does not know files.
+Walks in: the facts of `card.json`, the verdict. Walks out: Markdown behind YAML. It does not know files.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ def card_text(card: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
     if model.get("template_sha256"):
         facts += [
             ("Base model", f"{model['id']}, {model['parameters']:,} parameters"),
+            ("Licence of the base model", str(model.get("licence", "unknown"))),
             ("Base model's hash", f"`{model.get('sha256', '')}`"),
             ("Chat template's hash", f"`{model['template_sha256']}`"),
         ]
     return "\n".join(
         [
+            *_head(card),
             f"# {card['task']}, version {card['version']}",
             "",
             WHAT.get(card["family"], card["title"]),
@@ -65,6 +67,30 @@ def card_text(card: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _head(card: Mapping[str, Any]) -> list[str]:
+    """The YAML that the Hub and its tools read (huggingface.co/docs/hub/model-cards)."""
+    import yaml
+
+    model, found, tuned = card["model"], card["evaluation"], card["family"] == "tuned"
+    metrics = [{"type": "accuracy", "name": "accuracy (exact match)", "value": round(found["accuracy"]["value"], 6)}]
+    metrics.append({"type": "f1", "name": "macro-F1", "value": round(found["macro_f1"], 6)})
+    test = {"name": card["task"], "type": _slug(card["task"]), "split": "test", "revision": card["data"]["test_sha256"]}
+    result = {"task": {"type": "text-classification"}, "dataset": test, "metrics": metrics}
+    head: dict[str, Any] = {"tags": ["kasauti", "classification", card["approach"]]}
+    if model.get("template_sha256"):
+        head["license"] = model.get("licence", "unknown")
+        if model["id"].count("/") == 1 and not model["id"].startswith((".", "/", "~")):
+            head["base_model"] = model["id"]
+    if tuned:
+        head |= {"library_name": "peft", "pipeline_tag": "text-generation"}
+    head["model-index"] = [{"name": f"{_slug(card['task'])}-{card['version']}", "results": [result]}]
+    return ["---", *yaml.safe_dump(head, sort_keys=False, allow_unicode=True).splitlines(), "---", ""]
+
+
+def _slug(name: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split()) or "task"
 
 
 def _figures(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
