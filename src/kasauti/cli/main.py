@@ -26,6 +26,7 @@ from kasauti.cli import (
     data,
     demo,
     init,
+    merge,
     plan,
     predict,
     promote,
@@ -54,6 +55,7 @@ VERBS: dict[str, ModuleType] = {
     "versions": versions,
     "promote": promote,
     "rollback": rollback,
+    "merge": merge,
 }
 """Verb → its module: HELP (one line), ABOUT (a paragraph), `add(parser)`, `run(args)`."""
 

@@ -9,15 +9,14 @@ from kasauti.cli.release import add_reason, standing_document
 
 HELP = "make a version of what the trial ships"
 ABOUT = """Put every approach on trial, or find the finished trial, and register what its verdict ships: a sealed,
-numbered folder with its model card. The first version answers at once; a later one waits for `kasauti promote`. The same
-content is registered once. The newest three versions are kept, and any that is in service or that a rollback leads to."""
+numbered folder with its model card. The first version answers at once; a later one waits for `kasauti promote`. The
+same content is registered once. The newest three versions are kept, and any that is in service or that a rollback
+leads to."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments of register."""
-    parser.add_argument(
-        "--approaches", metavar="A,B,…", help="the trial of only these approaches (default: all)"
-    )
+    parser.add_argument("--approaches", metavar="A,B,…", help="the trial of only these approaches (default: all)")
     add_reason(parser)
     add_skip_bad(parser)
 

@@ -8,8 +8,8 @@ from kasauti.cli.command import CommandResult, open_task
 from kasauti.cli.release import add_reason, standing_document, standing_lines
 
 HELP = "undo the last promotion"
-ABOUT = """Undo the last promotion: withdraw the candidate where there is one, else let the champion before this one answer
-again. One event of the registry's log, with who and why; a service in operation follows within a second."""
+ABOUT = """Undo the last promotion: withdraw the candidate where there is one, else let the champion before this one
+answer again. One event of the registry's log, with who and why; a service in operation follows within a second."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,6 @@ from kasauti.core.files import STATE, Lock, content_hash, file_hash, folder_hash
 from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Task
 from kasauti.data.split import load_split
-from kasauti.decide.fitted import NETWORKS
 from kasauti.decide.trial import Trial
 from kasauti.registry.card import card_text
 from kasauti.registry.log import this_user
@@ -139,7 +138,7 @@ def _facts(
     entry = next(one for one in document["approaches"] if one["name"] == ship)
     kept = ("version", "fingerprint", "test_sha256", "rows", "test_looks")
     model = dict(document["model"])
-    if CATALOGUE[ship].family in NETWORKS:
+    if model.get("template_sha256"):
         from kasauti.model.licence import licence_of
 
         model["licence"] = licence_of(task.model, task.folder)

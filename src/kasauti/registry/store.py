@@ -3,8 +3,8 @@
 Walks in: a URL (a folder, `file://`, `memory://`, `s3://`, `gs://`, …), bytes, folders. Walks out: the same, whole. It
 does not know what the files mean.
 
-    create   a name gets its content at once and only if nobody has it: on a disk by a hard link from a finished file, on
-             an object store by its conditional write (S3 `If-None-Match`, GCS generation 0, Azure no overwrite), which
+    create   a name gets its content at once and only if nobody has it: on a disk by a hard link from a finished file,
+             on an object store by its conditional write (S3 `If-None-Match`, GCS generation 0, Azure no overwrite), which
              fsspec calls mode `create`
     listing  a name that was created is in the next listing
 
@@ -97,8 +97,8 @@ class Store:
     def put_folder(self, source: Path, path: str) -> None:
         """A finished folder of this machine under a new name.
 
-        On a disk `source` must lie below the same root, and is renamed: whole or not there. Elsewhere its files are sent
-        one by one, and the name counts only for who knows that all of them arrived.
+        On a disk `source` must lie below the same root, and is renamed: whole or not there. Elsewhere its files are
+        sent one by one, and the name counts only for who knows that all of them arrived.
         """
         if self.local:
             with storage_errors(self.local / path):
