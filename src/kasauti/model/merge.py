@@ -4,7 +4,8 @@ Walks in: a base model, the folder of its adapter. Walks out: a model folder in 
 that the merged model answers as the adapter did is proved elsewhere (`registry.merged`).
 
 A 4-bit base is dequantised first: the adapter was trained against those values. Merged into the 16-bit weights that
-they were made from it would be another model (peft issues 1043, 2321), and merged in 4 bit the sum would be rounded again.
+they were made from it would be another model (peft issues 1043, 2321), and merged in 4 bit the sum would be rounded
+again.
 """
 
 from __future__ import annotations

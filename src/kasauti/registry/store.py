@@ -4,8 +4,8 @@ Walks in: a URL (a folder, `file://`, `memory://`, `s3://`, `gs://`, …), bytes
 does not know what the files mean.
 
     create   a name gets its content at once and only if nobody has it: on a disk by a hard link from a finished file,
-             on an object store by its conditional write (S3 `If-None-Match`, GCS generation 0, Azure no overwrite), which
-             fsspec calls mode `create`
+             on an object store by its conditional write (S3 `If-None-Match`, GCS generation 0, Azure no overwrite),
+             which fsspec calls mode `create`
     listing  a name that was created is in the next listing
 
 There is no rename, no append and no lock here, because object stores have none. A store whose driver knows no
