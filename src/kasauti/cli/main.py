@@ -26,12 +26,14 @@ from kasauti.cli import (
     data,
     demo,
     init,
+    keys,
     merge,
     plan,
     predict,
     promote,
     register,
     rollback,
+    serve,
     train,
     trial,
     versions,
@@ -56,6 +58,8 @@ VERBS: dict[str, ModuleType] = {
     "promote": promote,
     "rollback": rollback,
     "merge": merge,
+    "serve": serve,
+    "keys": keys,
 }
 """Verb → its module: HELP (one line), ABOUT (a paragraph), `add(parser)`, `run(args)`."""
 
