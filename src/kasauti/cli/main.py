@@ -31,6 +31,7 @@ from kasauti.cli import (
     plan,
     predict,
     promote,
+    push,
     register,
     rollback,
     serve,
@@ -58,6 +59,7 @@ VERBS: dict[str, ModuleType] = {
     "promote": promote,
     "rollback": rollback,
     "merge": merge,
+    "push": push,
     "serve": serve,
     "keys": keys,
 }
