@@ -54,7 +54,8 @@ class Running:
 
     def until_ready(self) -> Running:
         """Wait until it answers questions."""
-        for _ in range(1200):
+        limit = time.monotonic() + 300  # a busy machine is no fault of the code
+        while time.monotonic() < limit:
             if self.ask("/readyz").status == 200:
                 return self
             assert self.process.poll() is None, self.log.read_text()

@@ -15,6 +15,7 @@ from kasauti.serve.asked import MOST_ROWS, parse, read_back, row_of_conversation
 from kasauti.serve.keys import Keys, Role
 from kasauti.serve.limits import Rate, TooLarge, TooSlow, read_body
 from kasauti.serve.problems import Problem
+from kasauti.serve.served import place_of
 
 
 @pytest.fixture
@@ -47,6 +48,14 @@ def test_keys_that_cannot_be_are_refused(tmp_path):
     (tmp_path / "keys.json").write_text('{"keys": [{"name": "a"}]}')
     with pytest.raises(UsageError, match="is no file of keys"):
         Keys(tmp_path / "keys.json")
+
+
+def test_a_candidate_gets_its_share_of_the_callers_and_always_the_same_ones():
+    callers = [f"caller {n}" for n in range(20_000)]
+    tried = {caller for caller in callers if place_of(caller, 2) < 5}
+    assert abs(len(tried) / len(callers) - 0.05) < 0.005
+    assert tried == {caller for caller in callers if place_of(caller, 2) < 5}
+    assert len(tried & {caller for caller in callers if place_of(caller, 3) < 5}) < len(tried) / 5
 
 
 @given(st.lists(st.floats(0, 30), max_size=60), st.floats(6, 600))
@@ -95,10 +104,11 @@ def test_a_body_is_read_up_to_the_bound_and_no_further():
 
 
 def test_a_row_and_a_batch_become_examples(task):
-    (row,), batch = rows_of(task, {"text": "my card", "metadata": {"caller": 7}})
-    assert (row.text, row.answer, batch) == ("Complaint: my card", None, False)
-    rows, batch = rows_of(task, {"inputs": [{"text": "a"}, {"text": "b", "metadata": {}}]})
-    assert ([row.fields["text"] for row in rows], batch) == (["a", "b"], True)
+    (asked,), batch = rows_of(task, {"text": "my card", "metadata": {"caller": 7}})
+    assert (asked.row.text, asked.row.answer, asked.caller, batch) == ("Complaint: my card", None, "7", False)
+    one, other = {"text": "a"}, {"text": "b", "metadata": {"caller": "me"}}
+    rows, batch = rows_of(task, {"inputs": [one, other], "metadata": {"caller": "us"}})
+    assert ([(asked.row.fields["text"], asked.caller) for asked in rows], batch) == ([("a", "us"), ("b", "me")], True)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +166,7 @@ def test_a_long_text_is_read_back_at_once():
 
 
 def test_a_conversation_becomes_the_same_row_however_it_is_written(task):
-    (plain,), _ = rows_of(task, {"text": "my card is blocked"})
+    plain = rows_of(task, {"text": "my card is blocked"})[0][0].row
     told = {"role": "system", "content": task.instructions}
     for turns in (
         [{"role": "user", "content": "my card is blocked"}],

@@ -12,7 +12,7 @@ from tests.serve.conftest import running
 
 from kasauti.core.task import load_task
 from kasauti.data.conversation import load_examples
-from kasauti.registry.release import promote, rollback
+from kasauti.registry.release import promote, rollback, try_out
 from kasauti.registry.versions import Registry
 from kasauti.serve.keys import Keys
 
@@ -231,9 +231,40 @@ def test_roles_limits_and_wrong_keys(registered, tmp_path):
         assert {reply.status for reply in limited} == {200, 429}
         assert int(limited[-1].headers["Retry-After"]) >= 1
         assert server.ask("/classify", {"text": "a"}, X_API_Key=caller).status == 200
-        full = server.ask("/classify", {"inputs": [{"text": "a"}] * 5}, X_API_Key=caller)
-        assert problem(full, 429)
-        assert int(full.headers["Retry-After"]) >= 1
+        assert problem(server.ask("/classify", {"inputs": [{"text": "a"}] * 5}, X_API_Key=caller), 413)
+
+
+def test_a_full_service_turns_away_at_once_and_says_when_to_come_back(registered, tmp_path):
+    folder = shutil.copytree(registered, tmp_path / "task")
+    with running(folder, "--queue-seconds", "0.000001") as server:
+        server.until_ready()
+        body = {"inputs": [{"text": f"my card {n}"} for n in range(256)]}
+        with ThreadPoolExecutor(8) as pool:
+            replies = list(pool.map(lambda _: server.ask("/classify", body), range(24)))
+        assert {reply.status for reply in replies} == {200, 429}
+        for reply in replies:
+            if reply.status == 429:
+                assert problem(reply, 429)
+                assert int(reply.headers["Retry-After"]) >= 1
+
+
+def test_a_candidate_answers_its_callers_and_a_rollback_withdraws_it(registered, tmp_path):
+    folder = shutil.copytree(registered, tmp_path / "task")
+    registry = Registry(load_task(folder))
+    try_out(registry, 2, 30)
+    with running(folder) as server:
+        server.until_ready()
+        asked = {"inputs": [{"text": "my card", "metadata": {"caller": n}} for n in range(200)]}
+
+        def versions():
+            return [one["version"] for one in server.ask("/classify", asked).json["outputs"]]
+
+        _until(lambda: 2 in versions(), 60)
+        seen = versions()
+        assert seen == versions()
+        assert 0.15 < seen.count(2) / len(seen) < 0.45
+        rollback(registry)
+        _until(lambda: set(versions()) == {1}, 60)
 
 
 def test_heads_that_are_huge_or_never_end_do_not_stop_the_others(server):

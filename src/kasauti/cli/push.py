@@ -9,8 +9,8 @@ from kasauti.core.errors import UsageError
 
 HELP = "send a version to the Hugging Face Hub or to an MLflow registry"
 ABOUT = """Send version N, checked against its hash, to a repository of the Hugging Face Hub (--hub owner/name; tagged
-vN, a new repository is private) or to an MLflow registry (--mlflow NAME; with its figures, its tags and, for the champion,
-that alias). With --merged the merged model of `kasauti merge N` is sent in place of the adapter."""
+vN, a new repository is private) or to an MLflow registry (--mlflow NAME; with its figures, its tags and, for the
+champion, that alias). With --merged the merged model of `kasauti merge N` is sent in place of the adapter."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ import hashlib
 import json
 import re
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -44,6 +45,7 @@ class Log:
         self._events: list[Event] = []
         self._standing = Standing()
         self._head = ""  # hash of the last event read
+        self._reading = threading.Lock()  # a service follows the log in one thread and shows it in another
 
     def read(self) -> Standing:
         """Where things stand now.
@@ -52,6 +54,10 @@ class Log:
             KasautiError: an event is missing, was changed, or does not fit.
             StorageError: the store cannot be read.
         """
+        with self._reading:
+            return self._read()
+
+    def _read(self) -> Standing:
         numbers = sorted(int(found[1]) for name in self._store.names(FOLDER) if (found := _NAME.match(name)))
         if numbers != list(range(1, len(numbers) + 1)) or len(numbers) < len(self._events):
             missing = min(set(range(1, max([*numbers, len(self._events)]) + 1)) - set(numbers))
@@ -83,13 +89,20 @@ class Log:
                 return standing
             event = replace(event, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
             after(standing, event)  # refused here, before it is written
-            number = len(self._events) + 1
             try:
-                self._store.create(_path(number), _text(event, number, self._head))
+                self._create(event, standing)
             except FileExistsError:
                 continue
             return self.read()
         raise UsageError("other commands change the registry all the time", where=self._store.url, mend="Try again.")
+
+    def _create(self, event: Event, standing: Standing) -> None:
+        """Raises `FileExistsError` where something was appended since `standing` was read."""
+        with self._reading:
+            if self._standing is not standing:
+                raise FileExistsError
+            number = len(self._events) + 1
+            self._store.create(_path(number), _text(event, number, self._head))
 
     def _take(self, number: int, content: bytes) -> None:
         try:

@@ -86,7 +86,8 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """Every version, the oldest first. Their files are not checked here; `open` does."""
-        return [self._version(number, self.standing()) for number in sorted(self.standing().versions)]
+        standing = self.standing()
+        return [self._version(number, standing) for number in sorted(standing.versions)]
 
     def champion(self) -> Version | None:
         """The version that answers; None before there is one."""

@@ -21,9 +21,9 @@ from starlette.exceptions import HTTPException
 
 import kasauti
 from kasauti.core.errors import KasautiError
-from kasauti.core.types import Example, Task
+from kasauti.core.types import Task
 from kasauti.serve import openai
-from kasauti.serve.asked import parse, row_of_conversation, rows_of
+from kasauti.serve.asked import caller_of, parse, row_of_conversation, rows_of
 from kasauti.serve.door import Door, problem_of
 from kasauti.serve.engine import Bounds, Closed, Engine, Full, Late
 from kasauti.serve.figures import Figures
@@ -32,7 +32,7 @@ from kasauti.serve.limits import TooLarge, TooSlow, read_body
 from kasauti.serve.logs import Log
 from kasauti.serve.problems import Problem, problem_response
 from kasauti.serve.schema import describe
-from kasauti.serve.served import Answered, Served, Serving
+from kasauti.serve.served import Answered, Question, Served, Serving
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ class Service:
         self.began = int(time.time())
         self.trouble = ""
         self.stopping = False
-        self.engine: Engine[Example, Answered] = Engine(self.served.answer, settings.bounds, self.figures.batch)
+        self.engine: Engine[Question, Answered] = Engine(self.served.answer, settings.bounds, self.figures.batch)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
 
     @contextlib.asynccontextmanager
@@ -128,8 +128,10 @@ class Service:
             request.scope["kasauti.input"] = content.decode("utf-8", "replace")
         return parse(content)
 
-    async def ask(self, request: Request, rows: list[Example]) -> list[Answered]:
-        """Answers to rows. Raises `Problem` 422, 429, 503 or 504."""
+    async def ask(self, request: Request, rows: list[Question]) -> list[Answered]:
+        """Answers to rows. Raises `Problem` 413, 422, 429, 503 or 504."""
+        if len(rows) > self.settings.bounds.queue_rows:
+            raise Problem(413, f"{len(rows)} inputs, and the queue takes {self.settings.bounds.queue_rows}")
         request.scope["kasauti.rows"] = len(rows)
         try:
             answered = await self.engine.ask(rows)
@@ -227,8 +229,8 @@ def _asking(app: FastAPI, service: Service) -> None:
         milliseconds = round(1000 * (time.perf_counter() - began), 3)
         if not batch:
             return {"id": id, **_shape(answered[0]), "latency_ms": milliseconds, "version": answered[0].version}
-        outputs = [{"id": f"{id}-{at}", **_shape(one)} for at, one in enumerate(answered)]
-        return {"id": id, "outputs": outputs, "latency_ms": milliseconds, "version": answered[0].version}
+        outputs = [{"id": f"{id}-{at}", **_shape(one), "version": one.version} for at, one in enumerate(answered)]
+        return {"id": id, "outputs": outputs, "latency_ms": milliseconds}
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
@@ -237,7 +239,8 @@ def _asking(app: FastAPI, service: Service) -> None:
         body = await service.body(request)
         openai.check(body)
         row = row_of_conversation(now.task, body.get("messages"))
-        (answered,) = await service.ask(request, [row])
+        question = Question(row=row, caller=caller_of({"caller": body.get("user")}))
+        (answered,) = await service.ask(request, [question])
         told = answered, request.scope["kasauti.id"], int(time.time()), now.task.name
         if body.get("stream"):
             return StreamingResponse(openai.pieces(*told), media_type="text/event-stream")

@@ -16,7 +16,7 @@ from kasauti.core.names import suggestion
 from kasauti.core.types import Example, Message, Task
 from kasauti.data.conversation import make_example
 from kasauti.serve.problems import Problem
-from kasauti.serve.served import row_of
+from kasauti.serve.served import Question, row_of
 
 MOST_ROWS = 256
 """Rows of one request."""
@@ -36,8 +36,9 @@ def parse(body: bytes) -> dict[str, Any]:
     return found
 
 
-def rows_of(task: Task, body: Mapping[str, Any]) -> tuple[list[Example], bool]:
-    """The rows of a body of `/classify`, and whether it was a batch.
+def rows_of(task: Task, body: Mapping[str, Any]) -> tuple[list[Question], bool]:
+    """The rows of a body of `/classify`, and whether it was a batch. `caller` of a row's metadata, or of the batch's,
+    says who asks.
 
     Raises:
         Problem: 422, with the column or the place in the batch.
@@ -53,10 +54,11 @@ def rows_of(task: Task, body: Mapping[str, Any]) -> tuple[list[Example], bool]:
         raise Problem(422, "`inputs` is a list of at least one object {column: text}")
     if len(inputs) > MOST_ROWS:
         raise Problem(413, f"{len(inputs)} inputs; send at most {MOST_ROWS} in one request")
-    return [_row(task, one, f"inputs[{at}]: ") for at, one in enumerate(inputs)], True
+    everybody = caller_of(body.get("metadata"))
+    return [_row(task, one, f"inputs[{at}]: ", everybody) for at, one in enumerate(inputs)], True
 
 
-def _row(task: Task, given: Any, where: str) -> Example:
+def _row(task: Task, given: Any, where: str, caller: str | None = None) -> Question:
     if not isinstance(given, dict):
         raise Problem(422, f"{where}an object {{column: text}} is expected")
     allowed = (*task.columns, *_EXTRA, *([task.group] if task.group else []))
@@ -69,10 +71,17 @@ def _row(task: Task, given: Any, where: str) -> Example:
     fields = {name: _text(given[name], f"{where}column {name!r}") for name in task.columns}
     if "metadata" not in task.columns:
         _check_metadata(given, where)
+        caller = caller_of(given.get("metadata")) or caller
     try:
-        return row_of(task, fields)
+        return Question(row=row_of(task, fields), caller=caller)
     except KasautiError as error:
         raise Problem(422, f"{where}{error.line()}") from None
+
+
+def caller_of(metadata: Any) -> str | None:
+    """Who asks, by `caller` of the metadata, a text or a whole number; None where it does not say."""
+    caller = metadata.get("caller") if isinstance(metadata, dict) else None
+    return str(caller)[:200] if isinstance(caller, str | int) and caller != "" else None
 
 
 def _check_metadata(given: Mapping[str, Any], where: str) -> None:

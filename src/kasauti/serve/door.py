@@ -85,7 +85,7 @@ class Door:
 
     def _let_in(self, request: Request) -> str | None:
         """The caller's name. Raises `Problem` 401, 403 or 429."""
-        path = request.url.path
+        path = request.scope["path"]
         if path in OPEN:
             return None
         name, per_minute = f"address {request.client.host if request.client else ''}", self._per_minute

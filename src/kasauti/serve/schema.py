@@ -131,11 +131,7 @@ def _answer(task: Task) -> Schema:
 
 
 def _answers(task: Task) -> Schema:
-    one = {"type": "object", "required": list(_shape(task)), "properties": _shape(task)}
-    shape = {
-        "id": {"type": "string"},
-        "outputs": {"type": "array", "items": one},
-        "latency_ms": {"type": "number"},
-        "version": {"type": "integer"},
-    }
+    each = {**_shape(task), "version": {"type": "integer"}}
+    one = {"type": "object", "required": list(each), "properties": each}
+    shape = {"id": {"type": "string"}, "outputs": {"type": "array", "items": one}, "latency_ms": {"type": "number"}}
     return {"type": "object", "required": list(shape), "properties": shape}
