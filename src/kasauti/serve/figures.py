@@ -17,17 +17,16 @@ class Figures:
     """The figures of one service; two services of one process do not mix."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        with_registry = {"registry": self.registry}
-        self.requests = Counter("kasauti_requests_total", "Requests", ("path", "status"), **with_registry)
+        own = self.registry = CollectorRegistry()
+        self.requests = Counter("kasauti_requests_total", "Requests", ("path", "status"), registry=own)
         self.seconds = Histogram(
-            "kasauti_request_seconds", "Seconds of a request", ("path",), buckets=BUCKETS, **with_registry
+            "kasauti_request_seconds", "Seconds of a request", ("path",), registry=own, buckets=BUCKETS
         )
-        self.answers = Counter("kasauti_answers_total", "Answers", ("category", "accepted", "version"), **with_registry)
-        self.batch_rows = Histogram("kasauti_batch_rows", "Rows of a batch", buckets=ROWS, **with_registry)
-        self.batch_seconds = Histogram("kasauti_batch_seconds", "Seconds of a batch", buckets=BUCKETS, **with_registry)
-        self.waiting = Gauge("kasauti_waiting_rows", "Rows in the queue", **with_registry)
-        self.version = Gauge("kasauti_version", "The version that answers", **with_registry)
+        self.answers = Counter("kasauti_answers_total", "Answers", ("category", "accepted", "version"), registry=own)
+        self.batch_rows = Histogram("kasauti_batch_rows", "Rows of a batch", registry=own, buckets=ROWS)
+        self.batch_seconds = Histogram("kasauti_batch_seconds", "Seconds of a batch", registry=own, buckets=BUCKETS)
+        self.waiting = Gauge("kasauti_waiting_rows", "Rows in the queue", registry=own)
+        self.version = Gauge("kasauti_version", "The version that answers", registry=own)
 
     def batch(self, rows: int, seconds: float, waiting: int) -> None:
         """A batch was answered."""
