@@ -63,7 +63,7 @@ class Store:
         with self._errors(folder):
             self._fs.invalidate_cache()
             try:
-                found = self._fs.ls(self._at(folder), detail=False, refresh=True)
+                found = self._fs.ls(self._at(folder), detail=False)
             except (FileNotFoundError, NotADirectoryError):
                 return []
         return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
@@ -86,7 +86,7 @@ class Store:
         with self._errors(path):
             try:
                 self._fs.pipe_file(self._at(path), content, mode="create")
-            except OSError as error:
+            except Exception as error:  # each driver has its own kind
                 if isinstance(error, FileExistsError) or _refused(error):
                     raise _Taken from None
                 raise
@@ -167,8 +167,8 @@ class _Taken(Exception):
     """The name is taken."""
 
 
-def _refused(error: OSError) -> bool:
-    """A conditional write that found the name taken, in the words of the drivers that raise a plain `OSError`."""
+def _refused(error: Exception) -> bool:
+    """A conditional write that found the name taken, in the words of the drivers that have no kind of error for it."""
     return any(word in str(error) for word in ("PreconditionFailed", "pre-condition", "412", "BlobAlreadyExists"))
 
 
