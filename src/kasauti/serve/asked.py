@@ -20,6 +20,8 @@ from kasauti.serve.served import Question, row_of
 
 MOST_ROWS = 256
 """Rows of one request."""
+MOST_CHARACTERS = 50_000
+"""Characters of one text; ten times a long letter. One that is longer would keep all the others of its batch waiting."""
 _EXTRA = ("metadata",)
 
 
@@ -92,6 +94,8 @@ def _check_metadata(given: Mapping[str, Any], where: str) -> None:
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise Problem(422, f"{where}: a text is expected, not {type(value).__name__}")
+    if len(value) > MOST_CHARACTERS:
+        raise Problem(413, f"{where}: {len(value):,} characters; send at most {MOST_CHARACTERS:,} in one text")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and Unicode has not
@@ -154,11 +158,13 @@ def read_back(template: str, text: str) -> dict[str, str] | None:
 
     Each column ends where the words after it first stand: one pass over the text, so that no text is slow to read.
     """
-    parts = [(literal, name) for literal, name, _, _ in string.Formatter().parse(template)]
-    literals = [literal for literal, _ in parts]
-    names = [name for _, name in parts if name]
-    if parts[-1][1]:
-        literals.append("")
+    names: list[str] = []
+    literals = [""]
+    for literal, name, _, _ in string.Formatter().parse(template):  # an escaped brace is a part of its own
+        literals[-1] += literal
+        if name:
+            names.append(name)
+            literals.append("")
     if not text.startswith(literals[0]) or not all(literals[1:-1]):
         return None
     found: dict[str, str] = {}

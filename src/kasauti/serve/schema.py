@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from kasauti.core.types import Task
-from kasauti.serve.asked import MOST_ROWS
+from kasauti.serve.asked import MOST_CHARACTERS, MOST_ROWS
 
 Schema = dict[str, Any]
 PROBLEM: Schema = {
@@ -78,7 +78,7 @@ def _json(description: str, schema: Mapping[str, Any]) -> Schema:
 
 
 def _row(task: Task) -> Schema:
-    properties: Schema = {name: {"type": "string"} for name in task.columns}
+    properties: Schema = {name: {"type": "string", "maxLength": MOST_CHARACTERS} for name in task.columns}
     properties.setdefault("metadata", {"type": "object"})
     return {
         "type": "object",
