@@ -21,7 +21,7 @@ from kasauti.serve.served import Question, row_of
 MOST_ROWS = 256
 """Rows of one request."""
 MOST_CHARACTERS = 50_000
-"""Characters of one text; ten times a long letter. One that is longer would keep all the others of its batch waiting."""
+"""Characters of one text; ten times a long letter. A longer one would keep all the others of its batch waiting."""
 _EXTRA = ("metadata",)
 
 
