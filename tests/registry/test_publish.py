@@ -81,7 +81,7 @@ def test_a_version_arrives_at_the_hub_file_by_file_and_tagged(registry, hub):
     folder = registry.check(1).folder
     assert hub.files == {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*")}
     assert hub.tags == ["v1"]
-    assert hub.repository["private"] is True or hub.repository.get("visibility") == "private"
+    assert hub.repository["visibility"] == "private"
     assert {token for _, token in hub.asked} == {"Bearer hf_of_the_test"}
 
 

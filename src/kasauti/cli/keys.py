@@ -9,7 +9,7 @@ from kasauti.cli.draw import table
 from kasauti.core.errors import UsageError
 
 HELP = "list, add and remove the keys of the service"
-ABOUT = """List the keys of the service, make one (`kasauti keys add NAME --role caller`), or take one away (`kasauti
+ABOUT = """List the keys of the service, add one (`kasauti keys add NAME --role caller`), or take one away (`kasauti
 keys remove NAME`). A caller may ask; a reviewer may also see versions and review; an operator may also read the
 figures. A key is shown once: the file holds its hash. A service in operation reads the file when it starts."""
 

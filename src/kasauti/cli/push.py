@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """The arguments of push."""
     parser.add_argument("number", metavar="N", type=int, help="the version")
     parser.add_argument("--hub", metavar="OWNER/NAME", help="repository of the Hugging Face Hub")
-    parser.add_argument("--public", action="store_true", help="--hub: make a new repository public")
+    parser.add_argument("--public", action="store_true", help="--hub: a new repository is public")
     parser.add_argument("--mlflow", metavar="NAME", help="name of the registered model")
     parser.add_argument("--uri", metavar="URI", help="--mlflow: tracking server or database (or MLFLOW_TRACKING_URI)")
     parser.add_argument("--merged", metavar="DIR", help="send this merged model of the version")

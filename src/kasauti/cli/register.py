@@ -7,7 +7,7 @@ import argparse
 from kasauti.cli.command import CommandResult, add_skip_bad, lock, open_task
 from kasauti.cli.release import add_reason, standing_document
 
-HELP = "make a version of what the trial ships"
+HELP = "seal what the trial ships as a version"
 ABOUT = """Put every approach on trial, or find the finished trial, and register what its verdict ships: a sealed,
 numbered folder with its model card. The first version answers at once; a later one waits for `kasauti promote`. The
 same content is registered once. The newest three versions are kept, and any that is in service or that a rollback
