@@ -1,13 +1,16 @@
 """kill -9 at every touch of the disk: the registry is valid afterwards, and the same command ends as if nothing was."""
 
 import dataclasses
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
 from tests import killing
+from tests.conftest import complaints, task_text, write_rows
 
 from kasauti.core.task import load_task
+from kasauti.decide.trial import run_trial
 from kasauti.registry.register import register
 from kasauti.registry.release import promote, rollback
 from kasauti.registry.versions import Registry
@@ -16,13 +19,10 @@ AT = ".kasauti/registry/*"
 
 
 def register_next(folder):
-    """Register one more version, named by how many there are."""
-    from kasauti.approaches.catalogue import DEFAULT
-    from kasauti.decide.trial import run_trial
-
-    task = load_task(folder)
-    trial = run_trial(task, DEFAULT)
-    register(task, dataclasses.replace(trial, id=(Path(folder) / "next").read_text()))
+    """Register one more version, named by the file `next`."""
+    trial = pickle.loads((Path(folder) / "trial.pickle").read_bytes())
+    moved = {"folder": Path(folder) / trial.folder, "shipped": Path(folder) / trial.shipped}
+    register(load_task(folder), dataclasses.replace(trial, id=(Path(folder) / "next").read_text(), **moved))
 
 
 def promote_two(folder):
@@ -35,13 +35,20 @@ def roll_back(folder):
     rollback(Registry(load_task(folder)))
 
 
-@pytest.fixture
-def two(tried):
-    """The folder of a task with versions 1 (the champion) and 2."""
-    task, trial = tried
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder of a task with versions 1 (the champion) and 2, and a trial to register again; not to be changed."""
+    folder = tmp_path_factory.mktemp("two")
+    write_rows(folder / "train.csv", complaints(60, 1))
+    write_rows(folder / "test.csv", complaints(12, 2))
+    (folder / "task.yaml").write_text(task_text("kasauti/nano"), encoding="utf-8")
+    trial = run_trial(load_task(folder), ["majority", "classical"])
+    inside = {"folder": trial.folder.relative_to(folder), "shipped": trial.shipped.relative_to(folder)}
+    (folder / "trial.pickle").write_bytes(pickle.dumps(dataclasses.replace(trial, **inside)))
     for id in "ab":
-        register(task, dataclasses.replace(trial, id=id))
-    return Path(task.folder)
+        (folder / "next").write_text(id)
+        register_next(str(folder))
+    return folder
 
 
 def valid(folder):
@@ -77,9 +84,10 @@ def test_a_killed_promotion_happened_or_did_not(two, tmp_path):
 
 
 def test_a_killed_rollback_happened_or_did_not(two, tmp_path):
-    promote(Registry(load_task(two)), 2)
+    start = Path(shutil.copytree(two, tmp_path / "start"))
+    promote(Registry(load_task(start)), 2)
     for nth in range(1, 50):
-        folder = Path(shutil.copytree(two, tmp_path / f"killed-{nth}"))
+        folder = Path(shutil.copytree(start, tmp_path / f"killed-{nth}"))
         code, _, _ = killing.run(roll_back, folder, at=AT, nth=nth)
         assert valid(folder).champion in (1, 2)
         if code == 0:
@@ -90,12 +98,11 @@ def test_a_killed_rollback_happened_or_did_not(two, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_registration_leaves_no_half_version(two, tmp_path):
-    """The third and the fifth version: with nothing to remove, and with one version too many."""
-    for start in (two, _with_four(two)):
+    """The third version, with nothing to remove, and the sixth, with a version that has to go."""
+    for start in (two, _with_five(Path(shutil.copytree(two, tmp_path / "five")))):
         before = valid(start)
-        (start / "next").write_text("one more")
         number = before.next_number
-        for _, after, end, folder in sweep(register_next, start, tmp_path):
+        for _, after, end, folder in sweep(register_next, _named(start, tmp_path), tmp_path):
             assert after.champion == end.champion == 1
             assert number in end.versions
             assert end.next_number == number + 1
@@ -104,8 +111,14 @@ def test_a_killed_registration_leaves_no_half_version(two, tmp_path):
             assert not list((folder / ".kasauti/registry").glob(".new-*"))
 
 
-def _with_four(folder):
-    for id in "cd":
+def _named(start, tmp_path):
+    folder = Path(shutil.copytree(start, tmp_path / f"start-{start.name}"))
+    (folder / "next").write_text("one more")
+    return folder
+
+
+def _with_five(folder):
+    for id in "cde":
         (folder / "next").write_text(id)
         register_next(str(folder))
     return folder

@@ -147,6 +147,35 @@ def test_an_adapter_of_a_4_bit_base_is_merged_into_the_weights_it_was_trained_on
     assert (want - got).abs().max() < 0.2 * (want - other).abs().max()
 
 
+def test_trained_embeddings_are_merged_with_the_adapter(tiny_model, tmp_path):
+    import torch
+
+    from kasauti.model.adapters import LoraSettings, attach, load_adapter
+    from kasauti.model.load import load
+    from kasauti.model.merge import merge_adapter
+
+    def fresh():
+        return load(str(tiny_model), str(tmp_path))
+
+    adapted = attach(fresh().model, LoraSettings(r=4, embeddings=True), 1)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(len(name))) * 0.05)
+    adapted.save_pretrained(tmp_path / "adapter")
+    want = load_adapter(fresh().model, str(tmp_path / "adapter"))
+    (tmp_path / "merged").mkdir()
+    merge_adapter(fresh(), str(tmp_path / "adapter"), tmp_path / "merged")
+    ids = torch.arange(3, 40)[None]
+    with torch.inference_mode():
+        told, base, before = (
+            model(input_ids=ids).logits.softmax(-1)
+            for model in (load(str(tmp_path / "merged"), str(tmp_path)).model, fresh().model, want)
+        )
+    assert (told - before).abs().max() < 1e-5
+    assert (told - base).abs().max() > 1e-3
+
+
 @given(st.integers(1, 30), st.integers(2, 5), st.integers(0, 9))
 def test_a_model_agrees_with_itself(rows, labels, seed):
     draw = np.random.default_rng(seed)

@@ -36,6 +36,8 @@ def merge_adapter(base: Loaded, adapter: str, folder: Path) -> str:
         merged = adapted.merge_and_unload(safe_merge=True)
     except ValueError as error:  # infinities or NaN
         raise ModelError(f"the adapter cannot be merged: {error}", where=adapter, mend="train again") from error
+    if merged.config.get_text_config().tie_word_embeddings:  # trained embeddings are the output's weights too
+        merged.tie_weights()
     merged.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
     return str(next(merged.parameters()).dtype).removeprefix("torch.")
