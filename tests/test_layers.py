@@ -38,6 +38,7 @@ LONGEST_FUNCTION = 80
 # what is imported is not always what is installed
 DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
+    "prometheus_client": "prometheus-client",
     "rouge_score": "rouge-score",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -13,7 +13,7 @@ from kasauti.core.errors import KasautiError, UsageError
 from kasauti.core.types import Ended, Prediction
 from kasauti.registry import answer
 from kasauti.registry.answer import Answerer, answer_file, answer_of, answerer, answering_task, answers, check_file
-from kasauti.registry.versions import register
+from kasauti.registry.register import register
 
 ROWS = 1100
 

@@ -1,24 +1,20 @@
-"""Versions: sealed, numbered, found again, refused when changed."""
+"""Versions: sealed, numbered, found again, refused when changed; on a disk and in an object store alike."""
 
 import dataclasses
 import json
 import threading
+import uuid
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kasauti.core.errors import KasautiError, ModelError, UsageError
 from kasauti.core.files import folder_hash
 from kasauti.data.conversation import load_examples
-from kasauti.registry.versions import (
-    champion,
-    check_version,
-    list_versions,
-    open_version,
-    register,
-    set_champion,
-    task_of,
-)
+from kasauti.registry.register import register
+from kasauti.registry.release import promote
+from kasauti.registry.versions import Registry, task_of
 
 
 def renamed(trial, id):
@@ -26,23 +22,33 @@ def renamed(trial, id):
     return dataclasses.replace(trial, id=id)
 
 
-def test_a_version_holds_everything_that_it_was_judged_by(tried):
+@pytest.fixture(params=["default", "file://", "memory://"])
+def anywhere(tried, request, tmp_path):
+    """(task, trial) with a registry in each kind of place."""
     task, trial = tried
-    version = register(task, trial)
+    place = {"default": None, "file://": f"file://{tmp_path}/shared/registry", "memory://": f"memory://{uuid.uuid4()}"}
+    return dataclasses.replace(task, registry=place[request.param]), trial
+
+
+def test_a_version_holds_everything_that_it_was_judged_by(anywhere):
+    task, trial = anywhere
+    register(task, trial)
+    version = Registry(task).check(1)
     assert version.number == 1
     names = {path.name for path in version.folder.iterdir()}
-    assert names == {"approach", "task.yaml", "verdict.json", "trial.json", "card.json", "card.md"}
+    saved = {path.name for path in trial.shipped.iterdir()}
+    assert names == {*saved, "task.yaml", "verdict.json", "trial.json", "card.json", "README.md"}
     assert version.sha256 == folder_hash(version.folder)
     assert json.loads((version.folder / "verdict.json").read_text()) == trial.document["verdict"]
     assert version.card["data"]["version"] == trial.document["data"]["version"]
     shipped = next(one for one in trial.document["approaches"] if one["name"] == "classical")
     assert version.card["evaluation"]["accuracy"] == shipped["accuracy"]
-    assert folder_hash(version.folder / "approach") == folder_hash(trial.shipped)
+    assert all((version.folder / name).read_bytes() == (trial.shipped / name).read_bytes() for name in saved)
 
 
 def test_the_card_says_in_words_when_from_what_and_how_good(tried):
     task, trial = tried
-    card = (register(task, trial).folder / "card.md").read_text()
+    card = (register(task, trial).folder / "README.md").read_text()
     accuracy = next(one for one in trial.document["approaches"] if one["name"] == "classical")["accuracy"]
     for words in (
         "# complaints, version 1", trial.document["data"]["version"], trial.document["created"],
@@ -50,31 +56,35 @@ def test_the_card_says_in_words_when_from_what_and_how_good(tried):
         trial.document["verdict"]["because"][0],
     ):  # fmt: skip
         assert words in card
+    head = yaml.safe_load(card.split("---")[1])
+    (result,) = head["model-index"][0]["results"]
+    assert result["metrics"][0]["value"] == pytest.approx(accuracy["value"], abs=1e-6)
+    assert "base_model" not in head
 
 
 def test_the_same_content_is_registered_once(tried):
     task, trial = tried
     assert register(task, trial) == register(task, trial)
-    assert len(list_versions(task)) == 1
+    assert len(Registry(task).versions()) == 1
 
 
-def test_the_first_version_becomes_the_champion_and_later_ones_wait(tried):
-    task, trial = tried
-    assert champion(task) is None
+def test_the_first_version_becomes_the_champion_and_later_ones_wait(anywhere):
+    task, trial = anywhere
+    assert Registry(task).champion() is None
     first = register(task, trial)
     second = register(task, renamed(trial, "another"))
     assert (first.number, second.number, second.card["parent"]) == (1, 2, 1)
-    assert champion(task).number == 1
-    set_champion(task, 2)
-    assert champion(task).number == 2
-    assert [v.number for v in list_versions(task)] == [1, 2]
+    assert Registry(task).champion().number == 1
+    promote(Registry(task), 2)
+    assert Registry(task).champion().number == 2
+    assert [v.number for v in Registry(task).versions()] == [1, 2]
 
 
 @pytest.mark.parametrize("change", ["edit", "add", "remove"])
 def test_a_version_that_was_changed_is_refused(tried, change):
     task, trial = tried
     version = register(task, trial)
-    path = version.folder / "approach" / "classical.json"
+    path = version.folder / "classical.json"
     path.chmod(0o644)
     if change == "edit":
         path.write_text(path.read_text().replace("temperature", "temperatura"))
@@ -83,32 +93,32 @@ def test_a_version_that_was_changed_is_refused(tried, change):
     else:
         path.unlink()
     with pytest.raises(KasautiError, match="version 1 was changed after it was registered"):
-        open_version(task, 1)
+        Registry(task).open(1)
     with pytest.raises(KasautiError, match="was changed"):
-        set_champion(task, 1)
+        promote(Registry(task), 1)
 
 
 def test_a_champion_that_is_gone_is_told(tried):
     task, trial = tried
     version = register(task, trial)
     version.folder.rename(version.folder.with_name("7"))
-    with pytest.raises(KasautiError, match="the champion is version 1, which is not there as it was"):
-        champion(task)
+    with pytest.raises(KasautiError, match="the card of version 1 is not one"):
+        Registry(task).champion()
 
 
 def test_a_version_that_is_not_there_names_those_that_are(tried):
     task, trial = tried
     with pytest.raises(UsageError, match="Versions: none yet"):
-        check_version(task, 1)
+        Registry(task).check(1)
     register(task, trial)
     with pytest.raises(UsageError, match=r"there is no version 9\. Versions: 1"):
-        check_version(task, 9)
+        Registry(task).check(9)
 
 
 def test_an_opened_version_answers_as_the_trial_did(tried):
     task, trial = tried
     register(task, trial)
-    approach, version = open_version(task, 1)
+    approach, version = Registry(task).open(1)
     given = approach.predict(load_examples(task, "test"))
     right = sum(p.answer == row.answer for p, row in zip(given, load_examples(task, "test"), strict=True))
     assert right / len(given) == pytest.approx(version.card["evaluation"]["accuracy"]["value"])
@@ -128,7 +138,7 @@ def test_a_tuned_version_answers_and_refuses_another_base_model(shipping, tiny_m
 
     task, trial = shipping("tuned")
     version = register(task, trial)
-    approach, _ = open_version(task, version.number)
+    approach, _ = Registry(task).open(version.number)
     (answer,) = approach.predict(load_examples(task, "test")[:1])
     assert sum(answer.probabilities.values()) == pytest.approx(1)
     model = shutil.copytree(tiny_model, tmp_path / "other-model")
@@ -139,7 +149,7 @@ def test_a_tuned_version_answers_and_refuses_another_base_model(shipping, tiny_m
     (Path(task.folder) / "task.yaml").write_text(text.replace(str(tiny_model), str(model)))
     moved = register(task, elsewhere)
     with pytest.raises(ModelError, match="the base model of version 2 has the hash"):
-        open_version(task, moved.number)
+        Registry(task).open(moved.number)
 
 
 def test_data_that_changed_since_the_trial_make_no_version(tried):
@@ -148,18 +158,56 @@ def test_data_that_changed_since_the_trial_make_no_version(tried):
         file.write("one more row about a card,card\n")
     with pytest.raises(UsageError, match="the data have changed since the trial"):
         register(task, trial)
-    assert list_versions(task) == []
+    assert Registry(task).versions() == []
 
 
-def test_what_a_kill_left_half_made_is_no_version_and_is_cleared(tried):
+def test_what_was_never_noted_is_no_version_and_is_cleared(tried):
     task, trial = tried
-    root = Path(task.folder) / ".kasauti/versions"
-    (root / ".new-abc").mkdir(parents=True)
-    (root / "log.jsonl").write_text('{"did": "register", "version": 1, "sha256": "never renamed"}\n{"did": "regis')
-    assert list_versions(task) == []
+    root = Path(task.folder) / ".kasauti/registry"
+    for left in (".new-abc", "versions/1-0123456789ab"):
+        (root / left).mkdir(parents=True)
+    assert Registry(task).versions() == []
     version = register(task, trial)
-    assert check_version(task, 1) == version
+    assert Registry(task).check(1) == version
     assert not (root / ".new-abc").exists()
+    assert [path.name for path in (root / "versions").iterdir()] == [version.folder.name]
+
+
+def test_a_version_is_a_model_folder_that_the_library_loads(shipping):
+    from peft import AutoPeftModelForCausalLM
+
+    task, trial = shipping("tuned")
+    version = register(task, trial)
+    assert (version.folder / "adapter_model.safetensors").is_file()
+    assert AutoPeftModelForCausalLM.from_pretrained(version.folder).peft_config["default"].r == 4
+    head = yaml.safe_load((version.folder / "README.md").read_text().split("---")[1])
+    assert (head["library_name"], head["license"]) == ("peft", "unknown")
+
+
+def test_the_newest_three_are_kept_and_the_champion(anywhere):
+    task, trial = anywhere
+    for number in range(1, 7):
+        register(task, renamed(trial, str(number)))
+    registry = Registry(task)
+    assert [version.number for version in registry.versions()] == [1, 4, 5, 6]
+    assert len(registry.store.names("versions")) == 4
+    promote(registry, 5)
+    promote(registry, 6)
+    assert [version.number for version in registry.versions()] == [4, 5, 6]
+    with pytest.raises(UsageError, match="there is no version 1"):
+        promote(registry, 1)
+    assert register(task, renamed(trial, "7")).number == 7
+
+
+def test_a_version_elsewhere_that_was_changed_is_refused(tried):
+    import fsspec
+
+    task, trial = tried
+    task = dataclasses.replace(task, registry=f"memory://{uuid.uuid4()}")
+    version = register(task, trial)
+    fsspec.filesystem("memory").pipe_file(f"{version.place.removeprefix('memory:/')}/more", b"x")
+    with pytest.raises(KasautiError, match="version 1 is not as it was registered"):
+        Registry(task).open(1)
 
 
 def test_the_threshold_is_that_of_the_calibration_rows(tried):
@@ -187,5 +235,5 @@ def test_two_registrations_at_once_do_not_mix(tried):
         thread.join()
     assert sorted(made) == list(range(1, len(made) + 1))
     assert len(made) + len(refused) == 3
-    for version in list_versions(task):
-        check_version(task, version.number)
+    for version in Registry(task).versions():
+        Registry(task).check(version.number)

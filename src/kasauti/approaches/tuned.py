@@ -128,7 +128,8 @@ class Tuned:
 
     def load(self, folder: str) -> Self:
         kept = read_json(Path(folder) / "tuned.json")
-        self.adapter = str(Path(folder) / "adapter")
+        inner = Path(folder) / "adapter"  # a version has the adapter's files at its top, as model folders do
+        self.adapter = str(inner if inner.is_dir() else folder)
         self.temperature, self.length, self.chosen = (
             float(kept["temperature"]),
             int(kept["length"]),

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.approaches.catalogue import DEFAULT
     from kasauti.cli.audit import audit
     from kasauti.cli.trial import check_trial, document, judge
-    from kasauti.registry.versions import register
+    from kasauti.registry.register import register
 
     args.task = args.dir or args.task or FOLDER
     copy_task(Path(args.task))

@@ -21,7 +21,24 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from kasauti import __version__
-from kasauti.cli import audit, data, demo, init, plan, predict, train, trial, versions
+from kasauti.cli import (
+    audit,
+    data,
+    demo,
+    init,
+    keys,
+    merge,
+    plan,
+    predict,
+    promote,
+    push,
+    register,
+    rollback,
+    serve,
+    train,
+    trial,
+    versions,
+)
 from kasauti.cli.command import CommandResult, add_common
 from kasauti.cli.draw import Draw
 from kasauti.cli.faults import debugging, fault_of
@@ -39,7 +56,14 @@ VERBS: dict[str, ModuleType] = {
     "train": train,
     "trial": trial,
     "predict": predict,
+    "register": register,
     "versions": versions,
+    "promote": promote,
+    "rollback": rollback,
+    "merge": merge,
+    "push": push,
+    "serve": serve,
+    "keys": keys,
 }
 """Verb → its module: HELP (one line), ABOUT (a paragraph), `add(parser)`, `run(args)`."""
 

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from typing import Any
 
 from kasauti.cli.command import CommandResult, open_task
 from kasauti.cli.draw import percent, table
 
 HELP = "list the versions of the task and which one answers"
-ABOUT = """List the versions in .kasauti/versions/, newest first; the champion is the one that `kasauti predict`
-answers with."""
+ABOUT = """List the versions of the registry, newest first, and with --log every event that it has seen: who did what,
+when and why. The registry is .kasauti/registry/, or the folder or URL (s3://…, gs://…) that `registry` of the task file
+or KASAUTI_REGISTRY names. The champion is the version that answers."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Versions takes the common arguments only."""
+    """The arguments of versions."""
+    parser.add_argument("--log", action="store_true", help="show every event of the registry")
 
 
 def run(args: argparse.Namespace) -> CommandResult:
     """List them."""
-    from kasauti.registry.versions import champion, list_versions
+    from kasauti.registry.versions import Registry
 
-    task = open_task(args)
-    found = list_versions(task)[::-1]
-    best = champion(task) if found else None
-    number = best.number if best else None
-    document = {
-        "champion": number,
-        "versions": [{"version": v.number, "sha256": v.sha256, "folder": str(v.folder), **v.card} for v in found],
+    registry = Registry(open_task(args))
+    found, standing, events = registry.versions()[::-1], registry.standing(), registry.events
+    document: dict[str, Any] = {
+        "registry": registry.store.url,
+        "champion": standing.champion,
+        "candidate": standing.candidate,
+        "share": standing.share,
+        "previous": list(standing.previous),
+        "versions": [{"version": v.number, "sha256": v.sha256, "folder": v.place, **v.card} for v in found],
     }
+    if args.log:
+        document["log"] = [dataclasses.asdict(event) for event in events]
     if not found:
-        return CommandResult(
-            document, ["No version yet: `kasauti demo` and later releases of your own task register them."]
-        )
+        return CommandResult(document, ["No version yet: `kasauti register` makes one of what the trial ships."])
+    marks = {standing.champion: " *", standing.candidate: f" ({standing.share:g}%)"}
     rows = [
         (
-            f"{v.number}{' *' if v.number == number else ''}",
+            f"{v.number}{marks.get(v.number, '')}",
             v.card["created"][:10],
             v.card["approach"],
             percent(v.card["evaluation"]["accuracy"]["value"]),
@@ -44,4 +51,8 @@ def run(args: argparse.Namespace) -> CommandResult:
         for v in found
     ]
     head = ("version", "made", "approach", "accuracy", "data", "content")
-    return CommandResult(document, [*table(head, rows, right=("accuracy",)), "* the champion"])
+    lines = [*table(head, rows, right=("accuracy",)), "* the champion"]
+    if args.log:
+        told = [(e.at[:19], e.did, str(e.version), e.who, e.why) for e in events]
+        lines += ["", *table(("at", "did", "version", "who", "why"), told)]
+    return CommandResult(document, lines)

@@ -74,7 +74,7 @@ def atomic_write(path: str | Path, content: str | bytes, *, overwrite: bool = Tr
                 temporary = ""
             elif not _link(temporary, path):
                 raise _Taken
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     except _Taken:
         raise FileExistsError(str(path)) from None
     finally:
@@ -127,12 +127,17 @@ def _link(temporary: str, path: Path) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync_folder(folder: Path) -> None:
+    """Make a rename within a folder survive a power cut."""
+    with contextlib.suppress(OSError):  # some network disks refuse it
+        sync_file(folder)
+
+
+def sync_file(path: Path) -> None:
+    """What was written to a file, on the disk itself. Raises `OSError`."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # some network disks refuse it
-            os.fsync(handle)
+        os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -163,7 +168,7 @@ def append_line(path: str | Path, line: str) -> None:
         file.flush()
         os.fsync(file.fileno())
         if not size:
-            _sync_folder(Path(path).parent)
+            sync_folder(Path(path).parent)
 
 
 def read_text(path: str | Path) -> str:

@@ -29,7 +29,7 @@ DEFAULT_MODEL = "kasauti/nano"
 
 _KEYS = (
     "name", "kind", "instructions", "input", "target", "labels", "fallback", "data", "group", "model",
-    "chat_template", "train", "business", "metric", "schema", "code", "seed",
+    "chat_template", "train", "business", "metric", "schema", "code", "registry", "seed",
 )  # fmt: skip
 _REQUIRED = ("kind", "input", "target", "data")
 
@@ -104,6 +104,7 @@ def parse_task(
         train=_train(train, known_train_fields) if train else {},
         business=_business(top.get("business")),
         scoring=read_scoring(top, kind),
+        registry=_optional(top, "registry"),
         seed=_seed(top.get("seed")),
     )
 

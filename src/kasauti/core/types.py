@@ -325,6 +325,8 @@ class Task:
     """Fields of the recipe that the user set."""
     business: Business
     scoring: Scoring = field(default_factory=Scoring)
+    registry: str | None = None
+    """Where the versions are: a folder relative to the task's, or an fsspec URL; None for `.kasauti/registry`."""
     seed: int = 42
 
     @property

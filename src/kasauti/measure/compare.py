@@ -2,14 +2,15 @@
 
 Walks in: the truth (n strings) and two or more lists of n `Prediction`s. Walks out: `Comparison`s, a minus b, with an
 interval, a paired p-value and Holm's correction over the family. Right or wrong is tested by exact McNemar; scores in
-between by sign changes, with a bootstrap interval. It does not know which approach is simpler or what a difference is
+between by sign changes, with a bootstrap interval. Two models that shall be one (adapter and merged, trial and served)
+meet by their probabilities instead. It does not know which approach is simpler or what a difference is
 worth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,53 @@ from kasauti.measure.statistics import bootstrap_mean, holm, is_binary, mcnemar_
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """How near two models' probabilities for the same rows are; b is to answer as a does."""
+
+    rows: int
+    label_agreement: float
+    """Share of rows on which both find the same label most probable."""
+    largest_drift: float
+    """Largest difference of any label's probability in any row."""
+    mean_drift: float
+    """Mean over the rows of each row's largest difference."""
+    log_loss_a: float
+    """Mean of -log P(true label), nats."""
+    log_loss_b: float
+
+    @property
+    def log_loss_difference(self) -> float:
+        """b minus a, nats."""
+        return self.log_loss_b - self.log_loss_a
+
+
+def agreement(logs_a: NDArray[np.float64], logs_b: NDArray[np.float64], truth: Sequence[int]) -> Agreement:
+    """Two models of one set of labels, on the same rows.
+
+    Args:
+        logs_a, logs_b: normalised log-probabilities, [rows, labels].
+        truth: column of every row's true label, [rows].
+
+    Raises:
+        KasautiError: they differ in shape, or there are no rows.
+    """
+    import numpy as np
+
+    metrics.check_lengths(logs_a, logs_b)
+    drift_n = np.abs(np.exp(logs_a) - np.exp(logs_b)).max(axis=1)
+    at = np.arange(len(truth)), np.asarray(truth, dtype=np.intp)
+    return Agreement(
+        rows=len(truth),
+        label_agreement=float((logs_a.argmax(axis=1) == logs_b.argmax(axis=1)).mean()),
+        largest_drift=float(drift_n.max()),
+        mean_drift=float(drift_n.mean()),
+        log_loss_a=float(-logs_a[at].mean()),
+        log_loss_b=float(-logs_b[at].mean()),
+    )
+
 
 Right = Callable[[Sequence[str], Sequence[Prediction]], "NDArray[np.bool_]"]
 """Truth and predictions to the correctness of every row, [n]."""

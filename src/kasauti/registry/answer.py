@@ -39,7 +39,7 @@ from kasauti.data.read import source_hash
 from kasauti.data.split import load_split
 from kasauti.decide.fitted import NETWORKS, fitted_key
 from kasauti.registry.threshold import choose_threshold, is_accepted
-from kasauti.registry.versions import champion, check_base, check_version, open_version, task_of
+from kasauti.registry.versions import Registry, check_base, task_of
 
 CHUNK = 256
 """Rows that are answered together; a resumed file begins at a whole chunk, so that it equals an uninterrupted one."""
@@ -74,8 +74,9 @@ def answering_task(task: Task) -> Task:
     """The task whose questions will be answered: the champion's, as it was when it was judged, or this one. Loads no
     model.
     """
-    best = champion(task)
-    return task if best is None else task_of(task, check_version(task, best.number))
+    registry = Registry(task)
+    best = registry.champion()
+    return task if best is None else task_of(task, registry.check(best.number))
 
 
 def answerer(task: Task, progress: Progress = silent) -> Answerer:
@@ -85,9 +86,10 @@ def answerer(task: Task, progress: Progress = silent) -> Answerer:
         UsageError: neither is there, or the task has changed since that trial.
         KasautiError: the champion's files were changed.
     """
-    best = champion(task)
+    registry = Registry(task)
+    best = registry.champion()
     if best is not None:
-        approach, version = open_version(task, best.number, progress)
+        approach, version = registry.open(best.number, progress)
         name = f"version {version.number} ({approach.name})"
         threshold = version.card["threshold"]["value"]
         then = task_of(task, version)

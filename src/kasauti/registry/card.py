@@ -1,6 +1,6 @@
-"""A version's card in words.
+"""A version's card in words, as model folders have it: `README.md` with what the Hub reads at its head.
 
-Walks in: the facts of `card.json`, the verdict. Walks out: Markdown. It does not know files.
+Walks in: the facts of `card.json`, the verdict. Walks out: Markdown behind YAML. It does not know files.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ WHAT = {
 }
 
 
-def card_text(card: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
-    """The card as Markdown: what it is, what it was made from, how good it was, when to believe it."""
+def card_text(card: Mapping[str, Any], verdict: Mapping[str, Any], proof: Mapping[str, Any] | None = None) -> str:
+    """The card as Markdown: what it is, what it was made from, how good it was, when to believe it.
+
+    Args:
+        proof: of a merged model, what `proof.json` says; None for the version itself.
+    """
     data, model = card["data"], card["model"]
     rows = data["rows"]
     facts = [
@@ -37,17 +41,20 @@ def card_text(card: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
     if model.get("template_sha256"):
         facts += [
             ("Base model", f"{model['id']}, {model['parameters']:,} parameters"),
+            ("Licence of the base model", str(model.get("licence", "unknown"))),
             ("Base model's hash", f"`{model.get('sha256', '')}`"),
             ("Chat template's hash", f"`{model['template_sha256']}`"),
         ]
     return "\n".join(
         [
+            *_head(card, merged=proof is not None),
             f"# {card['task']}, version {card['version']}",
             "",
             WHAT.get(card["family"], card["title"]),
             "",
             *_table(("", ""), facts),
             "",
+            *(_merged(proof) if proof else []),
             "## Evaluation",
             "",
             f"On {rows['test']} held-out test rows, judged once; intervals are 95%.",
@@ -65,6 +72,43 @@ def card_text(card: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _head(card: Mapping[str, Any], *, merged: bool) -> list[str]:
+    """The YAML that the Hub and its tools read (huggingface.co/docs/hub/model-cards)."""
+    import yaml
+
+    model, found, tuned = card["model"], card["evaluation"], card["family"] == "tuned"
+    metrics = [{"type": "accuracy", "name": "accuracy (exact match)", "value": round(found["accuracy"]["value"], 6)}]
+    metrics.append({"type": "f1", "name": "macro-F1", "value": round(found["macro_f1"], 6)})
+    test = {"name": card["task"], "type": _slug(card["task"]), "split": "test", "revision": card["data"]["test_sha256"]}
+    result = {"task": {"type": "text-classification"}, "dataset": test, "metrics": metrics}
+    head: dict[str, Any] = {"tags": ["kasauti", "classification", card["approach"]]}
+    if card["family"] in ("prompt", "retrieval", "tuned"):
+        head["license"] = model.get("licence", "unknown")
+        if model["id"].count("/") == 1 and not model["id"].startswith((".", "/", "~")):
+            head["base_model"] = model["id"]
+    if tuned:
+        head |= {"library_name": "transformers" if merged else "peft", "pipeline_tag": "text-generation"}
+    head["model-index"] = [{"name": f"{_slug(card['task'])}-{card['version']}", "results": [result]}]
+    return ["---", *yaml.safe_dump(head, sort_keys=False, allow_unicode=True).splitlines(), "---", ""]
+
+
+def _merged(proof: Mapping[str, Any]) -> list[str]:
+    """What the merged model was proved by."""
+    return [
+        "## Merged",
+        "",
+        f"The adapter is part of these weights. Loaded from disk, they were asked for the {proof['rows']} validation "
+        f"rows as the adapter was: the labels agree on {_percent(proof['label_agreement'])}, the largest change of a "
+        f"probability is {proof['largest_probability_drift']:.2g}, that of the log loss "
+        f"{proof['log_loss']['difference']:.2g} nats (`proof.json`). The figures below were measured with the adapter.",
+        "",
+    ]
+
+
+def _slug(name: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split()) or "task"
 
 
 def _figures(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -1,0 +1,257 @@
+"""The application: nothing but translation between HTTP and the rooms.
+
+Walks in: requests. Walks out: answers in the contract's shape, or problem documents. It holds the engine's life: the
+model is loaded and warmed behind a server that answers `/healthz` at once, the registry is followed, and everything
+that was taken is answered before the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+import kasauti
+from kasauti.core.errors import KasautiError
+from kasauti.core.types import Task
+from kasauti.serve import openai
+from kasauti.serve.asked import caller_of, parse, row_of_conversation, rows_of
+from kasauti.serve.door import Door, problem_of
+from kasauti.serve.engine import Bounds, Closed, Engine, Full, Late
+from kasauti.serve.figures import Figures
+from kasauti.serve.keys import Keys
+from kasauti.serve.limits import TooLarge, TooSlow, read_body
+from kasauti.serve.logs import Log
+from kasauti.serve.problems import Problem, problem_response
+from kasauti.serve.schema import describe
+from kasauti.serve.served import Answered, Question, Served, Serving
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How a service behaves."""
+
+    bounds: Bounds = field(default_factory=Bounds)
+    body_bytes: int = 2**20
+    """Bytes of a body; more are refused with 413."""
+    body_seconds: float = 15.0
+    """Seconds in which a body has to arrive; slower ones are refused with 408."""
+    per_minute: float = 0.0
+    """Requests a minute of one key (without keys: of one address); 0 for no bound."""
+    follow_seconds: float = 0.5
+    """How often the registry is asked which version answers."""
+    log_inputs: bool = False
+    """Write what was asked into the log; off, because it is what people complain about, with names and numbers."""
+
+
+class Service:
+    """What the endpoints share.
+
+    Args:
+        task: whose champion answers.
+        keys: who may ask; None lets everybody do everything.
+    """
+
+    def __init__(self, task: Task, keys: Keys | None, settings: Settings, log: Log) -> None:
+        self.served, self.figures = Served(task), Figures()
+        self.keys, self.settings, self.log = keys, settings, log
+        self.began = int(time.time())
+        self.trouble = ""
+        self.stopping = False
+        self.engine: Engine[Question, Answered] = Engine(self.served.answer, settings.bounds, self.figures.batch)
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+
+    @contextlib.asynccontextmanager
+    async def life(self, app: FastAPI) -> AsyncIterator[None]:
+        """From the first request to the last answer."""
+        self.engine.start()
+        following = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            self.stopping = True
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+            await self.engine.drain()
+            self._loader.shutdown(wait=False, cancel_futures=True)
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                changed, trouble = await loop.run_in_executor(self._loader, self.served.follow), ""
+            except KasautiError as error:
+                changed, trouble = False, error.line()
+            except Exception as error:  # a library's fault while loading; what answered before goes on
+                changed, trouble = False, f"{type(error).__name__}: {error}"
+            if changed and self.served.current is not None:
+                number = self.served.current.version.number
+                self.figures.version.set(number)
+                self.log.event("version", version=number)
+            if trouble and trouble != self.trouble:
+                self.log.event("trouble", detail=trouble)
+            self.trouble = trouble
+            await asyncio.sleep(self.settings.follow_seconds)
+
+    def ready(self) -> Serving:
+        """What answers. Raises `Problem` 503 while it is loaded, and when the service stops."""
+        now = self.served.current
+        if self.stopping:
+            raise Problem(503, "the service is stopping", {"Retry-After": "5"})
+        if now is None:
+            why = f"no version can be loaded: {self.trouble}" if self.trouble else "the model is being loaded"
+            raise Problem(503, why, {"Retry-After": "1"})
+        return now
+
+    async def body(self, request: Request) -> dict[str, Any]:
+        """The body as a JSON object. Raises `Problem` 408, 413, 415 or 422."""
+        kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Problem(415, "send application/json")
+        most, seconds = self.settings.body_bytes, self.settings.body_seconds
+        try:
+            content = await read_body(request.stream(), request.headers.get("content-length"), most, seconds)
+        except TooLarge:
+            raise Problem(413, f"the body has more than {most:,} bytes", {"Connection": "close"}) from None
+        except TooSlow:
+            raise Problem(408, f"the body took more than {seconds:g} s to arrive", {"Connection": "close"}) from None
+        if self.settings.log_inputs:
+            request.scope["kasauti.input"] = content.decode("utf-8", "replace")
+        return parse(content)
+
+    async def ask(self, request: Request, rows: list[Question]) -> list[Answered]:
+        """Answers to rows. Raises `Problem` 413, 422, 429, 503 or 504."""
+        if len(rows) > self.settings.bounds.queue_rows:
+            raise Problem(413, f"{len(rows)} inputs, and the queue takes {self.settings.bounds.queue_rows}")
+        request.scope["kasauti.rows"] = len(rows)
+        try:
+            answered = await self.engine.ask(rows)
+        except Full as full:
+            detail = "the service is full; ask again a little later"
+            raise Problem(429, detail, {"Retry-After": str(full.retry_after)}) from None
+        except Late:
+            detail = f"there was no answer within {self.settings.bounds.seconds:g} s"
+            raise Problem(504, detail) from None
+        except Closed:
+            raise Problem(503, "the service is stopping", {"Retry-After": "5"}) from None
+        except KasautiError as error:
+            raise Problem(422, error.line()) from None
+        request.scope["kasauti.version"] = answered[0].version
+        for one in answered:
+            accepted = "true" if one.accepted else "false"
+            self.figures.answers.labels(one.category, accepted, str(one.version)).inc()
+        return answered
+
+
+def make_app(task: Task, keys: Keys | None, settings: Settings | None = None, log: Log | None = None) -> FastAPI:
+    """The application.
+
+    Args:
+        task: whose champion answers.
+        keys: who may ask; None lets everybody do everything.
+        log: None writes to standard error.
+    """
+    settings, log = settings or Settings(), log or Log()
+    service = Service(task, keys, settings, log)
+    app = FastAPI(
+        title=f"{task.name}, served by Kasauti",
+        version=kasauti.__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=service.life,
+        default_response_class=JSONResponse,
+    )
+    app.state.service = service
+    _watching(app, service)
+    _asking(app, service)
+    describe(app, task)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_middleware(Door, keys=keys, per_minute=settings.per_minute, figures=service.figures, log=log)
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses."""
+    problem = problem_of(error) if isinstance(error, HTTPException) else Problem(500, "the service has a fault")
+    return problem_response(problem, request.scope["kasauti.id"], openai=request.url.path.startswith("/v1/"))
+
+
+def _watching(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> dict[str, Any]:
+        """A version is loaded and warm, and the service is not stopping."""
+        now = service.ready()
+        return {"status": "ready", "version": now.version.number, "trouble": service.trouble or None}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Figures in the Prometheus format."""
+        service.figures.waiting.set(service.engine.waiting)
+        return Response(service.figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/versions")
+    def versions() -> dict[str, Any]:
+        """The versions of the registry, and which one answers."""
+        registry = service.served.registry
+        standing, now = registry.standing(), service.served.current
+        kept = ("version", "created", "approach", "trial", "judged", "data", "evaluation", "threshold")
+        return {
+            "serving": now.version.number if now else None,
+            "champion": standing.champion,
+            "candidate": standing.candidate,
+            "share": standing.share,
+            "previous": list(standing.previous),
+            "versions": [{**{k: v.card[k] for k in kept}, "sha256": v.sha256} for v in reversed(registry.versions())],
+        }
+
+
+def _asking(app: FastAPI, service: Service) -> None:
+    @app.post("/classify")
+    async def classify(request: Request) -> dict[str, Any]:
+        """The category of a text, or of each of a list of texts."""
+        began, now = time.perf_counter(), service.ready()
+        rows, batch = rows_of(now.task, await service.body(request))
+        answered, id = await service.ask(request, rows), request.scope["kasauti.id"]
+        milliseconds = round(1000 * (time.perf_counter() - began), 3)
+        if not batch:
+            return {"id": id, **_shape(answered[0]), "latency_ms": milliseconds, "version": answered[0].version}
+        outputs = [{"id": f"{id}-{at}", **_shape(one), "version": one.version} for at, one in enumerate(answered)]
+        return {"id": id, "outputs": outputs, "latency_ms": milliseconds}
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        """The same answer in the OpenAI protocol."""
+        now = service.ready()
+        body = await service.body(request)
+        openai.check(body)
+        row = row_of_conversation(now.task, body.get("messages"))
+        question = Question(row=row, caller=caller_of({"caller": body.get("user")}))
+        (answered,) = await service.ask(request, [question])
+        told = answered, request.scope["kasauti.id"], int(time.time()), now.task.name
+        if body.get("stream"):
+            return StreamingResponse(openai.pieces(*told), media_type="text/event-stream")
+        return JSONResponse(openai.completion(*told))
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """The one model: the task."""
+        return openai.models(service.ready().task.name, service.began)
+
+
+def _shape(one: Answered) -> dict[str, Any]:
+    confidence = None if one.confidence is None else round(one.confidence, 6)
+    return {"category": one.category, "confidence": confidence, "accepted": one.accepted}

@@ -1,0 +1,137 @@
+"""The OpenAPI document: what may be sent and what comes back, from the task's own columns and labels.
+
+Walks in: the application, the task. Walks out: the document at `/openapi.json`. It does not answer anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+
+from kasauti.core.types import Task
+from kasauti.serve.asked import MOST_CHARACTERS, MOST_ROWS
+
+Schema = dict[str, Any]
+PROBLEM: Schema = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+    },
+}
+REFUSALS = {
+    "401": "no key, or an unknown one",
+    "403": "the key's role may not do this",
+    "408": "the body arrived too slowly",
+    "413": "the body is too large",
+    "415": "the body is no JSON by its content type",
+    "422": "the body is not what is expected",
+    "429": "full, or too many requests of this caller; see Retry-After",
+    "500": "a fault of the service",
+    "503": "the model is being loaded, or the service is stopping",
+    "504": "no answer in time",
+}
+
+
+def describe(app: FastAPI, task: Task) -> None:
+    """Complete the document that the framework makes from the routes."""
+    plain = app.openapi
+
+    def document() -> Schema:
+        if app.openapi_schema is None:
+            made = plain()
+            for path, methods in made["paths"].items():
+                for operation in methods.values():
+                    _complete(path, operation, task)
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _complete(path: str, operation: Schema, task: Task) -> None:
+    problem = {"content": {"application/problem+json": {"schema": PROBLEM}}}
+    body = {"/classify": _classify_body(task), "/v1/chat/completions": _chat_body()}.get(path)
+    codes = REFUSALS if body else {code: REFUSALS[code] for code in ("401", "403", "429", "500", "503")}
+    operation["responses"] |= {code: {"description": text, **problem} for code, text in codes.items()}
+    if body:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if path == "/classify":
+        operation["responses"]["200"] = _json("the answer", {"oneOf": [_answer(task), _answers(task)]})
+    if path == "/v1/chat/completions":
+        streamed = {"text/event-stream": {"schema": {"type": "string"}}}
+        found = _json("a chat completion", {"type": "object"})
+        operation["responses"]["200"] = {**found, "content": {**found["content"], **streamed}}
+    if path == "/metrics":
+        text = {"text/plain": {"schema": {"type": "string"}}}
+        operation["responses"]["200"] = {"description": "figures", "content": text}
+
+
+def _json(description: str, schema: Mapping[str, Any]) -> Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _row(task: Task) -> Schema:
+    properties: Schema = {name: {"type": "string", "maxLength": MOST_CHARACTERS} for name in task.columns}
+    properties.setdefault("metadata", {"type": "object"})
+    return {
+        "type": "object",
+        "required": list(task.columns),
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _classify_body(task: Task) -> Schema:
+    inputs = {"type": "array", "minItems": 1, "maxItems": MOST_ROWS, "items": _row(task)}
+    batch = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {"inputs": inputs, "metadata": {"type": "object"}},
+        "additionalProperties": False,
+    }
+    return _row(task) if "inputs" in task.columns else {"oneOf": [_row(task), batch]}
+
+
+def _chat_body() -> Schema:
+    turn = {
+        "type": "object",
+        "required": ["role", "content"],
+        "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": {"type": "string"}},
+    }
+    return {
+        "type": "object",
+        "required": ["messages"],
+        "properties": {
+            "model": {"type": "string"},
+            "messages": {"type": "array", "minItems": 1, "items": turn},
+            "stream": {"type": "boolean"},
+        },
+    }
+
+
+def _shape(task: Task) -> Schema:
+    return {
+        "id": {"type": "string"},
+        "category": {"enum": list(task.labels)} if task.labels else {"type": "string"},
+        "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "accepted": {"type": "boolean"},
+    }
+
+
+def _answer(task: Task) -> Schema:
+    shape = {**_shape(task), "latency_ms": {"type": "number"}, "version": {"type": "integer"}}
+    return {"type": "object", "required": list(shape), "properties": shape}
+
+
+def _answers(task: Task) -> Schema:
+    each = {**_shape(task), "version": {"type": "integer"}}
+    one = {"type": "object", "required": list(each), "properties": each}
+    shape = {"id": {"type": "string"}, "outputs": {"type": "array", "items": one}, "latency_ms": {"type": "number"}}
+    return {"type": "object", "required": list(shape), "properties": shape}
