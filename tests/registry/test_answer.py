@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kasauti.core.errors import KasautiError, UsageError
+from kasauti.core.errors import DataError, KasautiError, UsageError
 from kasauti.core.types import Ended, Prediction
 from kasauti.registry import answer
 from kasauti.registry.answer import Answerer, answer_file, answer_of, answerer, answering_task, answers, check_file
@@ -45,7 +45,7 @@ def source(tmp_path):
 
 
 def write(one, source, out, **more):
-    return answer_file(one, source, str(out), check_file(one.task, source), **more)
+    return answer_file(one, source, str(out), check_file(one.task, source).rows, **more)
 
 
 def test_before_a_version_the_newest_trial_answers_and_then_the_champion(tried):
@@ -148,7 +148,7 @@ def test_a_file_cut_off_at_any_byte_is_gone_on_with_and_ends_the_same(echo, sour
     write(echo, source, whole)
     full = whole.read_bytes()
     out.unlink(missing_ok=True)
-    mark = answer.content_hash([answer.FORMAT, answer.source_hash(source), echo.key, False])
+    mark = answer.content_hash([answer.FORMAT, answer.source_hash(source), echo.key, False, False])
     Path(f"{out}.part").write_bytes(full[: round(cut * len(full))])
     Path(f"{out}.part.json").write_text(json.dumps({"key": mark}))
     before = echo.approach.asked
@@ -197,3 +197,28 @@ def test_two_commands_do_not_write_one_file(echo, source, tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="is being written by another command"):
             write(echo, source, tmp_path / "out")
+
+
+def test_bad_rows_have_their_lines_in_their_places(echo, tmp_path):
+    """Faults of the format, of the shape and of the columns, before, between and behind good rows of two files."""
+    one, two = tmp_path / "many-1.jsonl", tmp_path / "many-2.jsonl"
+    one.write_text('{"text"\n' + '{"text": "a"}\n' * 30 + '{"other": "b"}\n[1]\n{"text": "c"}\n"x"\n')
+    two.write_text('{"text": "d"}\n' * 300 + "{\n" + '{"text": "e"}\n')
+    pattern = str(tmp_path / "many-*.jsonl")
+    with pytest.raises(DataError, match=r"many-1.jsonl:1: .*--skip-bad"):
+        check_file(echo.task, pattern)
+    there = check_file(echo.task, pattern, skip_bad=True)
+    assert (there.rows, there.bad) == (337, 5)
+    assert there.first_bad[1].startswith(f"{one}:32: there is no column 'text'")
+    done = write_skipping(echo, pattern, tmp_path / "out", there.rows)
+    lines = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert [(Path(x["source"]).name, x["row"]) for x in lines] == [
+        *(("many-1.jsonl", n) for n in range(1, 36)),
+        *(("many-2.jsonl", n) for n in range(1, 303)),
+    ]
+    assert [x["row"] for x in lines if "error" in x] == [1, 32, 33, 35, 301]
+    assert done.bad == 5
+
+
+def write_skipping(one, source, out, rows):
+    return answer_file(one, source, str(out), rows, skip_bad=True)

@@ -74,7 +74,7 @@ def atomic_write(path: str | Path, content: str | bytes, *, overwrite: bool = Tr
                 temporary = ""
             elif not _link(temporary, path):
                 raise _Taken
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     except _Taken:
         raise FileExistsError(str(path)) from None
     finally:
@@ -127,7 +127,7 @@ def _link(temporary: str, path: Path) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the rename itself survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -163,7 +163,7 @@ def append_line(path: str | Path, line: str) -> None:
         file.flush()
         os.fsync(file.fileno())
         if not size:
-            _sync_folder(Path(path).parent)
+            sync_folder(Path(path).parent)
 
 
 def read_text(path: str | Path) -> str:

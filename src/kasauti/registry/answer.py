@@ -30,12 +30,13 @@ from kasauti.core.files import (
     folder_hash,
     read_json,
     storage_errors,
+    sync_folder,
     write_json,
 )
 from kasauti.core.progress import Progress, silent
-from kasauti.core.types import Approach, Prediction, Task
-from kasauti.data.conversation import read_inputs
-from kasauti.data.read import source_hash
+from kasauti.core.types import Approach, Example, Prediction, Task
+from kasauti.data.conversation import BadRow, read_inputs
+from kasauti.data.read import SHOWN, source_hash
 from kasauti.data.split import load_split
 from kasauti.decide.fitted import NETWORKS, fitted_key
 from kasauti.registry.threshold import choose_threshold, is_accepted
@@ -43,7 +44,7 @@ from kasauti.registry.versions import champion, check_base, check_version, open_
 
 CHUNK = 256
 """Rows that are answered together; a resumed file begins at a whole chunk, so that it equals an uninterrupted one."""
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +67,8 @@ class Done:
 
     rows: int
     accepted: int
+    bad: int
+    """Rows that could not be read; their lines say why."""
     resumed_at: int
     """Rows that were there already when the command began."""
 
@@ -162,39 +165,75 @@ def answer_of(task: Task, prediction: Prediction) -> str:
 
 
 def answers(
-    one: Answerer, path: str, rows: int, *, start: int = 0, probabilities: bool = False, progress: Progress = silent
+    one: Answerer,
+    path: str,
+    rows: int,
+    *,
+    start: int = 0,
+    probabilities: bool = False,
+    skip_bad: bool = False,
+    progress: Progress = silent,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Chunks of answers to a file's rows, from row `start` (counted from 0) on.
+    """Chunks of answers to a file's rows, from row `start` (counted from 0) on. A bad row, where those are left out, has
+    a line in its place: no answer, and the fault under `error`.
 
     Raises:
         DataError: the file is at fault.
     """
-    inputs = islice(read_inputs(one.task, path), start, None)
+    inputs = islice(read_inputs(one.task, path, skip_bad=skip_bad), start, None)
     done = start
     progress("predict", done, rows)
     while chunk := list(islice(inputs, CHUNK)):
+        given = iter(one.approach.predict([row for row in chunk if isinstance(row, Example)]))
         made = []
-        for example, given in zip(chunk, one.approach.predict(chunk), strict=True):
-            line: dict[str, Any] = {"row": example.row, "answer": answer_of(one.task, given)}
-            if example.source != path:  # one of several files, each with row numbers of its own
-                line["source"] = example.source
-            line["confidence"] = None if given.confidence is None else round(given.confidence, 6)
-            if probabilities:
-                table = given.probabilities
-                line["probabilities"] = None if table is None else {label: round(p, 6) for label, p in table.items()}
-            made.append({**line, "accepted": is_accepted(given, one.threshold)})
+        for row in chunk:
+            line: dict[str, Any] = {"row": row.row}
+            if row.source != path:  # one of several files, each with row numbers of its own
+                line["source"] = row.source
+            if isinstance(row, BadRow):
+                made.append({**line, "answer": None, "confidence": None, "accepted": False, "error": row.error.line()})
+            else:
+                made.append({**line, **_answered(one, next(given), probabilities)})
         done += len(chunk)
         progress("predict", done, rows)
         yield made
 
 
-def check_file(task: Task, path: str) -> int:
-    """The number of rows of a file, each of them read once, so that a fault is told before anything is answered.
+def _answered(one: Answerer, given: Prediction, probabilities: bool) -> dict[str, Any]:
+    line: dict[str, Any] = {"answer": answer_of(one.task, given)}
+    line["confidence"] = None if given.confidence is None else round(given.confidence, 6)
+    if probabilities:
+        table = given.probabilities
+        line["probabilities"] = None if table is None else {label: round(p, 6) for label, p in table.items()}
+    return {**line, "accepted": is_accepted(given, one.threshold)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """A file that has been read once from end to end."""
+
+    rows: int
+    """All rows, bad ones too."""
+    bad: int
+    first_bad: tuple[str, ...]
+    """The first of them: place and fault, one line each."""
+
+
+def check_file(task: Task, path: str, *, skip_bad: bool = False) -> Checked:
+    """Read every row of a file once, so that a fault is told before anything is answered.
 
     Raises:
-        DataError: the file, a column or a row is at fault.
+        DataError: the file or a column is at fault, every row is bad, or one is and bad rows are refused.
     """
-    return sum(1 for _ in read_inputs(task, path))
+    rows = bad = 0
+    first: list[str] = []
+    for row in read_inputs(task, path, skip_bad=skip_bad):
+        rows += 1
+        if isinstance(row, BadRow):
+            bad += 1
+            if len(first) < SHOWN:
+                first.append(f"{row.error.where}: {row.error.what}")
+    return Checked(rows=rows, bad=bad, first_bad=tuple(first))
 
 
 def check_output(source: str, out: str) -> None:
@@ -216,12 +255,20 @@ def check_output(source: str, out: str) -> None:
 
 
 def answer_file(
-    one: Answerer, source: str, out: str, rows: int, *, probabilities: bool = False, progress: Progress = silent
+    one: Answerer,
+    source: str,
+    out: str,
+    rows: int,
+    *,
+    probabilities: bool = False,
+    skip_bad: bool = False,
+    progress: Progress = silent,
 ) -> Done:
     """Write the answers to `out`; what an interrupted call with the same input wrote is gone on with.
 
     Args:
-        rows: what `check_file` said.
+        rows: all rows of the input, as `check_file` counted them.
+        skip_bad: see `answers`.
 
     Raises:
         UsageError: `out` cannot be, or another command is writing it.
@@ -229,7 +276,8 @@ def answer_file(
     """
     check_output(source, out)
     part, mark = _beside(out)
-    key = content_hash([FORMAT, source_hash(source), one.key, probabilities])
+    key = content_hash([FORMAT, source_hash(source), one.key, probabilities, skip_bad])
+    asked = {"probabilities": probabilities, "skip_bad": skip_bad, "progress": progress}
     fresh = not mark.exists() or read_json(mark).get("key") != key
     if not mark.exists():
         write_json(mark, {"key": key})
@@ -240,17 +288,19 @@ def answer_file(
         if fresh:
             write_json(mark, {"key": key})
         with storage_errors(part):
-            start, accepted = (0, file.truncate(0)) if fresh else _whole(file)
-        for chunk in answers(one, source, rows, start=start, probabilities=probabilities, progress=progress):
+            start, accepted, bad = (file.truncate(0), 0, 0) if fresh else _whole(file)
+        for chunk in answers(one, source, rows, start=start, **asked):
             with storage_errors(part):
                 file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in chunk).encode("utf-8"))
                 file.flush()
                 os.fsync(file.fileno())
             accepted += sum(line["accepted"] for line in chunk)
+            bad += sum("error" in line for line in chunk)
         with storage_errors(out):
             os.replace(part, out)
+            sync_folder(Path(out).absolute().parent)
     mark.unlink(missing_ok=True)
-    return Done(rows=rows, accepted=accepted, resumed_at=start)
+    return Done(rows=rows, accepted=accepted, bad=bad, resumed_at=start)
 
 
 def _beside(out: str) -> tuple[Path, Path]:
@@ -265,18 +315,20 @@ def _hold(file: IO[bytes], out: str) -> None:
         raise UsageError("is being written by another command", where=out, mend="Wait for it to end.") from None
 
 
-def _whole(file: IO[bytes]) -> tuple[int, int]:
-    """Cut the file behind its last whole chunk; its rows, and how many of them are accepted."""
+def _whole(file: IO[bytes]) -> tuple[int, int, int]:
+    """Cut the file behind its last whole chunk; its rows, how many of them are accepted, and how many are bad."""
     file.seek(0)
-    end = rows = accepted = 0
-    taken = size = 0
+    end = rows = accepted = bad = 0
+    taken = faults = size = 0
     for number, line in enumerate(file, start=1):
         if not line.endswith(b"\n"):
             break
         size += len(line)
-        taken += bool(json.loads(line)["accepted"])
+        said = json.loads(line)
+        taken += bool(said["accepted"])
+        faults += "error" in said
         if number % CHUNK == 0:
-            end, rows, accepted = size, number, taken
+            end, rows, accepted, bad = size, number, taken, faults
     file.truncate(end)
     file.seek(0, os.SEEK_END)
-    return rows, accepted
+    return rows, accepted, bad
