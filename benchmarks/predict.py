@@ -5,8 +5,8 @@ Walks in: nothing. Walks out: figures, a plain dict. It does not know where they
 The command runs in a process of its own with the classical approach, on a task and rows that are generated. First it
 answers the first tenth of the rows undisturbed; then it answers all, is killed with SIGKILL at five random sizes of its
 unfinished output, and started again each time. Every row has to have one line, in order, and the first tenth has to be
-what it was undisturbed, byte by byte. Memory is the resident set, looked at every twentieth of a second: what a tenth of
-the rows takes says whether it grows with them.
+what it was undisturbed, byte by byte. Memory is the resident set, looked at every twentieth of a second: what a tenth
+of the rows takes says whether it grows with them.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def test_a_file_cut_off_at_any_byte_is_gone_on_with_and_ends_the_same(echo, sour
     write(echo, source, whole)
     full = whole.read_bytes()
     out.unlink(missing_ok=True)
-    mark = answer.content_hash([answer.FORMAT, answer.source_hash(source), echo.key, False, False])
+    mark = answer.content_hash([answer.FORMAT, answer.source_hash(source), echo.key, False, False, False])
     Path(f"{out}.part").write_bytes(full[: round(cut * len(full))])
     Path(f"{out}.part.json").write_text(json.dumps({"key": mark}))
     before = echo.approach.asked

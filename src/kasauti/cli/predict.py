@@ -16,9 +16,10 @@ SHOWN = 5
 """Bad rows that are named on the terminal."""
 HELP = "answer every row of a file, in order; resumable with -o"
 ABOUT = """Answer every row of FILE with the champion version, or, before there is one, with what the newest trial
-ships. One JSON line a row: row, answer, confidence, probabilities (with --probabilities), accepted. The
-answer is always one of the labels; accepted is false where the confidence is under the threshold that kept
-95% of the validation rows right, and everywhere if no threshold did. With -o the same command goes on where
+ships. One JSON line a row: row, answer, confidence, probabilities (with --probabilities), labels (with
+--sets), accepted. The answer is always one of the labels; accepted is false where the confidence is under
+the threshold that the trial chose on validation rows for what the task file says under accept (by default,
+that 95% of the accepted ones were right), and everywhere if no threshold did. With -o the same command goes on where
 it was cut off; without it the lines go to standard output. With --skip-bad a row that cannot be read has a line
 in its place: no answer, and what is wrong under error."""
 
@@ -28,6 +29,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="rows to answer; the target column need not be there")
     parser.add_argument("-o", "--output", metavar="OUT", help="JSON-lines file for the answers")
     parser.add_argument("--probabilities", action="store_true", help="give the probability of every label")
+    parser.add_argument(
+        "--sets", action="store_true", help="give the set of labels that holds the true one in 90 of 100 rows"
+    )
     parser.add_argument(
         "--skip-bad", action="store_true", help="say which rows are bad and go on (default: refuse the first one)"
     )
@@ -47,7 +51,7 @@ def run(args: argparse.Namespace) -> CommandResult:
     one = answerer(task, progress)
     who: dict[str, Any] = {"rows": there.rows, "answered_by": one.name, "threshold": one.threshold, "bad": there.bad}
     who["first_bad"] = list(there.first_bad)
-    asked = {"probabilities": args.probabilities, "skip_bad": bad_too, "progress": progress}
+    asked = {"probabilities": args.probabilities, "sets": args.sets, "skip_bad": bad_too, "progress": progress}
     if args.output is not None:
         done = answer_file(one, args.file, args.output, there.rows, **asked)
         share = f"{done.accepted} of {done.rows} answers are accepted ({percent(done.accepted / done.rows, 0)})"

@@ -238,9 +238,7 @@ class _InPlace(ReadLog):
 
     def before(self, record: Record | None) -> Iterator[BadRow]:
         """The bad rows that stand before a row; all of them at the end."""
-        while self._waiting and (
-            record is None or self._waiting[0][0] < (self._order[record.file], record.number)
-        ):
+        while self._waiting and (record is None or self._waiting[0][0] < (self._order[record.file], record.number)):
             yield heapq.heappop(self._waiting)[1]
 
 
@@ -264,6 +262,14 @@ def read_inputs(task: Task, path: str | Path, *, skip_bad: bool = False) -> Iter
         source = str(path) if record.file == str(path) else record.file
         yield make_example(task, row, record.number, source, history=flat.history, line=record.line, with_answer=False)
     yield from log.before(None)
+
+
+def load_out_of_scope(task: Task) -> tuple[Example, ...]:
+    """The rows of `data.out_of_scope`: inputs that belong to no label; empty where the task names none."""
+    if task.data.out_of_scope is None:
+        return ()
+    rows = read_inputs(task, locate(task, task.data.out_of_scope), skip_bad=task.data.skip_bad)
+    return tuple(row for row in rows if isinstance(row, Example))
 
 
 def count_answers(

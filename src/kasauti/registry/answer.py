@@ -1,7 +1,7 @@
 """Answers for every row of a file, in order; a file of answers that was cut off is gone on with.
 
-Walks in: a task, a file. Walks out: one JSON value a row: `row`, `answer`, `confidence`, `probabilities` (on
-request), `accepted`. It does not know how an approach answers.
+Walks in: a task, a file. Walks out: one JSON value a row: `row`, `answer`, `confidence`, `probabilities` and
+`labels` (on request), `accepted`. It does not know how an approach answers.
 
 While OUT is being made there are `OUT.part`, whole lines in chunks of `CHUNK`, each on disk before the next is begun,
 and `OUT.part.json`, the hash of what the lines depend on. The same command counts the whole chunks and goes on behind
@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -39,7 +39,9 @@ from kasauti.data.conversation import BadRow, read_inputs
 from kasauti.data.read import SHOWN, source_hash
 from kasauti.data.split import load_split
 from kasauti.decide.fitted import NETWORKS, fitted_key
-from kasauti.registry.threshold import choose_threshold, is_accepted
+from kasauti.measure.conformal import Conformal
+from kasauti.measure.selective import is_accepted
+from kasauti.registry.promises import promises_of, rule_of
 from kasauti.registry.versions import champion, check_base, check_version, open_version, task_of
 
 CHUNK = 256
@@ -59,6 +61,8 @@ class Answerer:
     """Confidence from which on an answer is accepted; None accepts nothing."""
     key: str
     """Hash of all that its answers depend on."""
+    sets: Conformal | None = None
+    """Makes the set of labels of a row; None where the approach has no probabilities."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,9 +96,10 @@ def answerer(task: Task, progress: Progress = silent) -> Answerer:
     if best is not None:
         approach, version = open_version(task, best.number, progress)
         name = f"version {version.number} ({approach.name})"
-        threshold = version.card["threshold"]["value"]
+        threshold = (version.card["threshold"] or {}).get("value")
         then = task_of(task, version)
-        return Answerer(name=name, task=then, approach=approach, threshold=threshold, key=version.sha256)
+        sets = rule_of(then, version.card)
+        return Answerer(name=name, task=then, approach=approach, threshold=threshold, sets=sets, key=version.sha256)
     trials = [folder for folder in RunFolder.all(task.folder, "trials", mark="trial.json") if folder.finished]
     if not trials:
         mend = "Run `kasauti trial` first: it finds out which approach to answer with."
@@ -119,9 +124,8 @@ def _from_trial(task: Task, folder: RunFolder, progress: Progress) -> Answerer:
             raise _changed(folder.id, "data")
         place = f"{ship}-{fitted_key(bench, split, ship)}"
         model = _model(task, place, folder.id)
-        threshold = choose_threshold(approach.load(str(model)), split.validation_calibrate)
+        approach.load(str(model))
         found = {"judged": trial["created"], "place": place, "sha256": folder_hash(model)}
-        found["threshold"] = asdict(threshold)
         with contextlib.suppress(StorageError):  # it only saves the next command some time
             write_json(kept, found)
     else:
@@ -129,10 +133,11 @@ def _from_trial(task: Task, folder: RunFolder, progress: Progress) -> Answerer:
         if folder_hash(model) != found["sha256"]:
             raise _changed(folder.id, "saved approach")
         approach.load(str(model))
-    threshold_value = found["threshold"]["value"]
-    key = content_hash([found["sha256"], threshold_value, trial["task_card"], trial["model"], task.fallback])
-    name = f"trial {folder.id} ({ship})"
-    return Answerer(name=name, task=task, approach=approach, threshold=threshold_value, key=key)
+    promised = promises_of(trial)
+    key = content_hash([found["sha256"], promised, trial["task_card"], trial["model"], task.fallback])
+    name, threshold = f"trial {folder.id} ({ship})", (promised["threshold"] or {}).get("value")
+    sets = rule_of(task, promised)
+    return Answerer(name=name, task=task, approach=approach, threshold=threshold, sets=sets, key=key)
 
 
 def _model(task: Task, place: str, id: str) -> Path:
@@ -171,11 +176,12 @@ def answers(
     *,
     start: int = 0,
     probabilities: bool = False,
+    sets: bool = False,
     skip_bad: bool = False,
     progress: Progress = silent,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Chunks of answers to a file's rows, from row `start` (counted from 0) on. A bad row, where those are left out, has
-    a line in its place: no answer, and the fault under `error`.
+    """Chunks of answers to a file's rows, from row `start` (counted from 0) on. A bad row, where those are left out,
+    has a line in its place: no answer, and the fault under `error`.
 
     Raises:
         DataError: the file is at fault.
@@ -193,19 +199,29 @@ def answers(
             if isinstance(row, BadRow):
                 made.append({**line, "answer": None, "confidence": None, "accepted": False, "error": row.error.line()})
             else:
-                made.append({**line, **_answered(one, next(given), probabilities)})
+                made.append({**line, **_answered(one, next(given), probabilities, sets)})
         done += len(chunk)
         progress("predict", done, rows)
         yield made
 
 
-def _answered(one: Answerer, given: Prediction, probabilities: bool) -> dict[str, Any]:
+def _answered(one: Answerer, given: Prediction, probabilities: bool, sets: bool) -> dict[str, Any]:
     line: dict[str, Any] = {"answer": answer_of(one.task, given)}
     line["confidence"] = None if given.confidence is None else round(given.confidence, 6)
     if probabilities:
         table = given.probabilities
         line["probabilities"] = None if table is None else {label: round(p, 6) for label, p in table.items()}
+    if sets:
+        line["labels"] = _set_of(one, given)
     return {**line, "accepted": is_accepted(given, one.threshold)}
+
+
+def _set_of(one: Answerer, given: Prediction) -> list[str] | None:
+    """The labels that hold the truth as often as promised, the answer among them; None where there is no promise."""
+    if one.sets is None or given.probabilities is None:
+        return None
+    least = zip(one.task.labels, one.sets.least, strict=True)
+    return [name for name, enough in least if given.probabilities[name] >= enough or name == given.answer]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,6 +277,7 @@ def answer_file(
     rows: int,
     *,
     probabilities: bool = False,
+    sets: bool = False,
     skip_bad: bool = False,
     progress: Progress = silent,
 ) -> Done:
@@ -276,8 +293,8 @@ def answer_file(
     """
     check_output(source, out)
     part, mark = _beside(out)
-    key = content_hash([FORMAT, source_hash(source), one.key, probabilities, skip_bad])
-    asked = {"probabilities": probabilities, "skip_bad": skip_bad, "progress": progress}
+    key = content_hash([FORMAT, source_hash(source), one.key, probabilities, sets, skip_bad])
+    asked: dict[str, Any] = {"probabilities": probabilities, "sets": sets, "skip_bad": skip_bad, "progress": progress}
     fresh = not mark.exists() or read_json(mark).get("key") != key
     if not mark.exists():
         write_json(mark, {"key": key})

@@ -23,10 +23,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import kasauti
 from kasauti.approaches.catalogue import CATALOGUE, make
@@ -53,10 +53,7 @@ from kasauti.data.split import load_split
 from kasauti.decide.fitted import NETWORKS
 from kasauti.decide.trial import Trial
 from kasauti.registry.card import card_text
-from kasauti.registry.threshold import choose_threshold
-
-if TYPE_CHECKING:
-    from kasauti.measure.calibrate import Threshold
+from kasauti.registry.promises import promises_of
 
 FORMAT = 1
 TASK = "task.yaml"
@@ -74,6 +71,8 @@ _EVALUATION = (
     "latency_ms",
     "cost_per_1k_calls",
     "per_class",
+    "aurc",
+    "out_of_scope",
 )
 
 
@@ -251,14 +250,12 @@ def _write(task: Task, trial: Trial, content: str, progress: Progress) -> Versio
         mend = "Run `kasauti trial` again."
         raise UsageError("the data have changed since the trial", where=task.data.train, mend=mend)
     ship = str(trial.document["verdict"]["ship"])
-    approach = make(ship, Workbench(task, progress)).load(str(trial.shipped))
-    threshold = choose_threshold(approach, split.validation_calibrate)
     root = make_folder(_root(task))
     for left in root.glob(".new-*"):  # what a kill interrupted; the lock says that nobody is at it
         shutil.rmtree(left, ignore_errors=True)
     number = max((v.number for v in list_versions(task)), default=0) + 1
     previous = champion(task)
-    card = _facts(task, trial, ship, threshold, content, number, previous.number if previous else None)
+    card = _facts(task, trial, ship, content, number, previous.number if previous else None)
     with storage_errors(root):
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
     try:
@@ -302,9 +299,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _facts(
-    task: Task, trial: Trial, ship: str, threshold: Threshold, content: str, number: int, parent: int | None
-) -> dict[str, Any]:
+def _facts(task: Task, trial: Trial, ship: str, content: str, number: int, parent: int | None) -> dict[str, Any]:
     """`card.json`."""
     document = trial.document
     entry = next(one for one in document["approaches"] if one["name"] == ship)
@@ -326,5 +321,5 @@ def _facts(
         "model": document["model"],
         "evaluation": {k: entry.get(k) for k in _EVALUATION},
         "about": entry.get("about"),
-        "threshold": asdict(threshold),
+        **promises_of(document),
     }

@@ -20,7 +20,8 @@ def answer_many(folder: str) -> None:
 
     task = load_task(folder)
     source = f"{folder}/many.csv"
-    answer_file(answerer(task), source, f"{folder}/out.jsonl", check_file(task, source, skip_bad=True).rows, skip_bad=True)
+    rows = check_file(task, source, skip_bad=True).rows
+    answer_file(answerer(task), source, f"{folder}/out.jsonl", rows, skip_bad=True)
 
 
 def answer_few_with_the_bundled_model(folder: str) -> None:
