@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    logs: NDArray[np.float64], rows: Sequence[Example], labels: Sequence[str], seed: int = 0
+    logs: NDArray[np.float64], rows: Sequence[Example], labels: Sequence[str]
 ) -> tuple[Calibration, list[Prediction]]:
     """The calibration under which these rows' true labels are most probable, and predictions for the rows, each by one
     that was not fitted on it; no change, and no predictions, where there are no rows."""
@@ -32,7 +32,7 @@ def calibrate(
     if not rows:
         return Calibration(), []
     place = {label: at for at, label in enumerate(labels)}
-    fitted = choose_calibration(logs, np.array([place[row.answer or ""] for row in rows], dtype=np.intp), seed)
+    fitted = choose_calibration(logs, np.array([place[row.answer or ""] for row in rows], dtype=np.intp))
     return fitted.calibration, _predictions(fitted.held_out, logs, labels)
 
 

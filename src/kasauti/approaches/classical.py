@@ -63,8 +63,7 @@ class Classical:
         rows = [*train, *choose]
         self.features = _features().fit([content(row) for row in rows])
         self.model = _linear(best).fit(self.features.transform([content(r) for r in rows]), [r.answer for r in rows])
-        logs, seed = self._logs(calibrate), self.bench.task.seed
-        self.calibration, self.held_out = calibrated.calibrate(logs, calibrate, self.labels, seed)
+        self.calibration, self.held_out = calibrated.calibrate(self._logs(calibrate), calibrate, self.labels)
         self.bench.progress("classical: choose", len(self.strengths), len(self.strengths), f"chosen C = {best:g}")
         self.chosen = {
             "C": best,

@@ -51,10 +51,9 @@ class _Prompt:
 
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
         logs = self.asker.log_probabilities(calibrate, self.bench.progress, f"{self.name}: calibrate")
-        labels, seed = self.asker.labels, self.bench.task.seed
-        self.calibration, self.held_out = calibrated.calibrate(logs, calibrate, labels, seed)
+        self.calibration, self.held_out = calibrated.calibrate(logs, calibrate, self.asker.labels)
         self.chosen = {
-            "validation_accuracy": calibrated.accuracy_of(logs, calibrate, labels),
+            "validation_accuracy": calibrated.accuracy_of(logs, calibrate, self.asker.labels),
             **calibrated.about(self.calibration),
         }
         return self

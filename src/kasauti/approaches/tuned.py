@@ -95,7 +95,7 @@ class Tuned:
         gc.collect()
         self.adapter, self.length = str(run.adapter), recipe.length
         logs = self.asker.log_probabilities(calibrate, bench.progress, "tuned: calibrate")
-        self.calibration, self.held_out = calibrated.calibrate(logs, calibrate, labels, bench.task.seed)
+        self.calibration, self.held_out = calibrated.calibrate(logs, calibrate, labels)
         self.chosen = {
             "run": run.id,
             "fit_seconds": run.summary["seconds"],

@@ -107,9 +107,8 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
 
 
 def _calibration(trial: Trial) -> list[Any]:
-    """Reliability of what is shipped and of the tuned approach."""
-    shown = _distinct([trial.ship, trial.tuned()])
-    return [figure for figure in map(draw.reliability, shown) if figure]
+    """Reliability of what is shipped, and of the tuned or the classical approach beside it."""
+    return [figure for figure in map(draw.reliability, _sure(trial)[:2]) if figure]
 
 
 def _sure(trial: Trial) -> list[Judged]:
