@@ -404,12 +404,13 @@ def test_a_threshold_that_accepts_nothing_is_said_to(trial: dict[str, Any]) -> N
         for each in one.get("acceptance") or ():
             each["chosen"] = (each["goal"], each["rule"]) == ("accuracy", "exact")
             each["value"] = None
-    assert "no confidence keeps 95% right, so nothing is accepted" in visible(render_report(trial))
+    assert "no confidence is sure to keep 95% right, so nothing is accepted" in visible(render_report(trial))
 
 
 def test_without_probabilities_the_section_goes_without_what_needs_them(trial: dict[str, Any]) -> None:
     for one in trial["approaches"]:
         one |= {"acceptance": None, "conformal": None, "out_of_scope": None}
     text = visible(render_report(trial))
-    assert "Sets of labels" not in text
-    assert "was promised" not in text
+    assert "hold the true one" not in text
+    assert "AUROC" not in text
+    assert "confidence is off by" in text

@@ -95,6 +95,10 @@ def test_a_threshold_says_what_it_promises():
     assert plain.promise.endswith("95% of the accepted answers are right; new rows may miss it")
     assert "on new rows like the 500 validation rows" in exact.promise
     assert exact.promise.endswith("with 95% certainty")
+    few = c.exact_threshold(confidence[:50], right[:50], 0.95)
+    assert few.promise == (
+        "nothing is accepted: no confidence shows enough on 50 validation rows, and it takes 94 accepted ones to tell"
+    )
     assert "80% of the answers are accepted" in c.plain_coverage(confidence, right, 0.8).promise
 
 

@@ -51,6 +51,11 @@ class Threshold:
     @property
     def promise(self) -> str:
         """What it promises, in one sentence."""
+        if self.value is None:
+            few = (
+                f", and it takes {least_accepted(self.wanted, self.error)} accepted ones to tell" if self.error else ""
+            )
+            return f"nothing is accepted: no confidence shows enough on {self.rows} validation rows{few}"
         share = f"{100 * self.wanted:g}%"
         goal = f"{share} of the accepted answers are right"
         if self.goal == "coverage":
@@ -102,7 +107,7 @@ def exact_threshold(
 
     _check_error(error)
     ordered, hits = _most_confident_first(confidence, right, accuracy)
-    least = 1.6 * math.log(error) / math.log(accuracy)
+    least = least_accepted(accuracy, error)
     best: float | None = None
     for threshold in GRID:
         kept = int(np.searchsorted(-ordered, -threshold, "right"))
@@ -112,6 +117,12 @@ def exact_threshold(
             break
         best = threshold
     return _threshold(best, confidence, right, accuracy, "exact", error=error)
+
+
+def least_accepted(accuracy: float, error: float) -> int:
+    """Rows that have to be accepted before the exact rule can say anything: 1.6 times those that would do if all of
+    them were right."""
+    return math.ceil(1.6 * math.log(error) / math.log(accuracy))
 
 
 def plain_coverage(confidence: NDArray[np.float64], right: NDArray[np.bool_], coverage: float) -> Threshold:

@@ -90,10 +90,9 @@ def _threshold(threshold: Mapping[str, Any] | None) -> str:
     if threshold is None:
         return "None: the approach states no confidence, so a person reads every answer."
     if threshold["value"] is None:
-        sure = " with certainty enough" if threshold["rule"] == "exact" else ""
         return (
-            f"None: no confidence kept {_percent(threshold['wanted'])} of the accepted ones of {threshold['rows']} "
-            f"validation rows right{sure}, so a person reads every answer."
+            f"None, though {_percent(threshold['wanted'])} right was wanted: {threshold['promise']}. "
+            "A person reads every answer."
         )
     tested, promise = threshold["test"], threshold["promise"]
     right = tested["accuracy"]

@@ -130,7 +130,8 @@ def acceptance(shown: Sequence[Judged]) -> str:
         return "Which answers are accepted"
     one, each = found
     if each.value is None:
-        return f"{one.label}: no confidence keeps {words.percent(each.wanted, 0)} right, so nothing is accepted"
+        keeps = "is sure to keep" if each.rule == "exact" else "keeps"
+        return f"{one.label}: no confidence {keeps} {words.percent(each.wanted, 0)} right, so nothing is accepted"
     said = f"{one.label} accepts {words.percent(each.coverage.value)} of the test rows"
     right = words.percent(each.accuracy.value)
     return said if each.accuracy.value is None else f"{said}, and {right} of those are right"
