@@ -43,7 +43,10 @@ def test_every_figure_is_there_with_its_interval_and_can_be_written(three):
     ]  # fmt: skip
     figures = [one["test"]["coverage"] for one in found["acceptance"]]
     figures += [one["test"]["against_plain"] for one in found["acceptance"] if one["rule"] == "exact"]
-    figures += [found["aurc"], *(one[k] for one in found["conformal"] for k in ("coverage", "size", "lowest"))]
+    figures += [
+        found["aurc"],
+        *(one[k] for one in found["conformal"] for k in ("coverage", "probable", "size", "lowest")),
+    ]
     figures += [*found["out_of_scope"]["auroc"].values(), found["out_of_scope"]["accepted"], *found["risk_coverage"]]
     for one in figures:
         assert one["low"] <= one.get("value", one.get("accuracy")) <= one["high"]

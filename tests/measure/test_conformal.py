@@ -87,6 +87,7 @@ def test_a_set_is_never_empty_and_grows_with_the_promise(rows, labels, promised,
     for fit in (c.fit_conformal, c.fit_class_conformal):
         small, large = (fit(given_, truth, share).sets(given_) for share in (promised * 0.9, promised))
         assert small.any(axis=1).all()
+        assert (fit(given_, truth, promised).probable(given_) <= large).all()
         assert fit is c.fit_class_conformal or (small <= large).all()
 
 

@@ -141,6 +141,7 @@ def label_sets(
                 "least": dict(zip(labels, rule.least, strict=True)),
                 "own": [labels[at] for at in rule.own],
                 "coverage": interval(conformal.coverage_measurement(sets, wanted)),
+                "probable": interval(conformal.coverage_measurement(rule.probable(shown), wanted)),
                 "expected": luck,
                 "size": interval(conformal.size_measurement(sets, task.seed)),
                 "one_label": interval(accuracy_measurement(sets.sum(axis=1) == 1)),

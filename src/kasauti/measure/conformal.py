@@ -43,11 +43,19 @@ class Conformal:
     rows: int
     """Rows that it was fitted on."""
 
-    def sets(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """[n, k] which labels are in the set of each row; the most probable one always is."""
+    def probable(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """[n, k] which labels are probable enough for the set of each row: what the promise is about. Where the answer is
+        right more often than was promised, some rows have none."""
         import numpy as np
 
         inside: NDArray[np.bool_] = probabilities >= np.array(self.least)
+        return inside
+
+    def sets(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """[n, k] which labels are in the set of each row: the probable ones, and always the most probable."""
+        import numpy as np
+
+        inside = self.probable(probabilities)
         inside[np.arange(len(inside)), probabilities.argmax(axis=1)] = True
         return inside
 

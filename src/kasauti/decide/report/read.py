@@ -65,8 +65,10 @@ class Sets:
     rows: int | None
     """Validation rows that they stand on."""
     coverage: Figure
+    probable: Figure
+    """The same without the answer, which is always put in: what the promise is about."""
     expected: Figure
-    """Where the coverage lies in 95 of 100 cases, by luck alone."""
+    """Where that lies in 95 of 100 cases, by luck alone."""
     size: Figure
     one_label: Figure
     lowest: Figure
@@ -275,6 +277,7 @@ def _sets(raw: Mapping[str, Any]) -> Sets:
         promised=words.finite(raw.get("promised")),
         rows=None if rows is None else int(rows),
         coverage=_figure(raw.get("coverage")),
+        probable=_figure(raw.get("probable")),
         expected=_figure(None, raw.get("expected")),
         size=_figure(raw.get("size")),
         one_label=_figure(raw.get("one_label")),
