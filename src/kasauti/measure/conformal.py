@@ -44,8 +44,8 @@ class Conformal:
     """Rows that it was fitted on."""
 
     def probable(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """[n, k] which labels are probable enough for the set of each row: what the promise is about. Where the answer is
-        right more often than was promised, some rows have none."""
+        """[n, k] which labels are probable enough for the set of each row: what the promise is about. Where the answer
+        is right more often than was promised, some rows have none."""
         import numpy as np
 
         inside: NDArray[np.bool_] = probabilities >= np.array(self.least)
