@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kasauti.core.errors import KasautiError, UsageError
+from kasauti.core.types import Ended, Prediction
 from kasauti.measure import selective as c
 
 confidence_rows = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=80)
@@ -172,3 +173,18 @@ def test_the_interval_of_the_area_holds_the_true_one_as_often_as_it_says():
         one = c.aurc_measurement(confidence, generator.random(300) < confidence, seed, resamples=300)
         held += one.low <= true <= one.high
     assert 0.88 <= held / 150 <= 0.995
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        Prediction(answer=None, ended=Ended.UNPARSABLE, confidence=1.0),
+        Prediction(answer=None, ended=Ended.ABSTAINED),
+        Prediction(answer="a", confidence=None),
+        Prediction(answer="a", confidence=0.49),
+    ],
+)
+def test_what_is_no_sure_answer_is_not_accepted(one):
+    assert not c.is_accepted(one, 0.5)
+    assert c.is_accepted(Prediction(answer="a", confidence=0.5), 0.5)
+    assert not c.is_accepted(Prediction(answer="a", confidence=1.0), None)
