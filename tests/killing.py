@@ -33,7 +33,13 @@ _context.set_forkserver_preload(HEAVY)
 
 
 def run(
-    work: Callable[[str], Any], folder: Path, *, at: str = "", nth: int = 1, after: float | None = None
+    work: Callable[[str], Any],
+    folder: Path,
+    *,
+    at: str = "",
+    nth: int = 1,
+    after: float | None = None,
+    grown: tuple[Path, int] | None = None,
 ) -> tuple[int, int, float]:
     """Run `work(folder)` in a process of its own.
 
@@ -42,6 +48,7 @@ def run(
         folder: what it works on; only changes below it count.
         at: kill right before the `nth` change of the disk whose path (relative to `folder`) fits this pattern.
         after: kill after so many seconds.
+        grown: kill once this file has more than so many bytes.
 
     Returns:
         Exit code (-9 where killed), changes of the disk that were seen, seconds.
@@ -51,6 +58,11 @@ def run(
     process = _context.Process(target=_child, args=(work, str(folder), at, nth, seen))
     began = time.perf_counter()
     process.start()
+    if grown is not None:
+        file, most = grown
+        while process.is_alive() and not (file.exists() and file.stat().st_size > most):
+            time.sleep(0.001)
+        after = 0.0
     if after is not None:
         process.join(after)
         if process.exitcode is None and process.pid:

@@ -57,7 +57,9 @@ def test_any_text_is_answered_and_the_beginning_computed_ahead_changes_nothing(h
     plain._fixed_prefix = lambda: None
     found = asking.log_probabilities(rows)
     np.testing.assert_allclose(found, plain.log_probabilities(rows), atol=1e-4)
-    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-9)
+    mass = np.exp(found).sum(axis=1)  # that the model answers with some label at all, among all that it could write
+    assert (mass > 0).all()
+    assert (mass < 1).all()
 
 
 def test_the_beginning_is_computed_once_and_stops_before_what_a_row_says(here):

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kasauti.approaches.calibrated import accuracy_of, predictions_from, temperature_for
+from kasauti.approaches.calibrated import accuracy_of, calibrate, predictions_from
 from kasauti.approaches.catalogue import CATALOGUE, check_names
 from kasauti.approaches.classical import Classical
 from kasauti.approaches.majority import Majority
 from kasauti.approaches.prompt import PromptInstructions, PromptNone, listed_instructions
 from kasauti.core.errors import TemplateError, UsageError
 from kasauti.core.types import Example
+from kasauti.measure.scaling import Calibration
 
 
 def rows(*pairs: tuple[str, str]) -> list[Example]:
@@ -87,7 +88,7 @@ def test_classical_gives_a_label_that_no_row_had_the_least_probability(place):
 @given(st.lists(st.lists(st.integers(-200, 50), min_size=3, max_size=3), min_size=1, max_size=5), st.floats(0.05, 20))
 def test_a_temperature_changes_confidence_and_never_the_answer(logs, temperature):
     made = np.array(logs) / 10
-    plain, warm = (predictions_from(made, ("a", "b", "c"), t) for t in (1.0, temperature))
+    plain, warm = (predictions_from(made, ("a", "b", "c"), Calibration(temperature=t)) for t in (1.0, temperature))
     assert [p.answer for p in plain] == [("a", "b", "c")[best] for best in made.argmax(axis=1)]
     for one, other in zip(plain, warm, strict=True):
         assert other.probabilities[one.answer] == pytest.approx(max(other.probabilities.values()))
@@ -97,8 +98,8 @@ def test_a_temperature_changes_confidence_and_never_the_answer(logs, temperature
 def test_a_model_that_is_too_sure_is_cooled_and_no_rows_leave_it_as_it_is():
     logs = np.log(np.array([[0.98, 0.02]] * 10))
     truth = rows(*[("x", "a")] * 6, *[("x", "b")] * 4)
-    assert temperature_for(logs, truth, ("a", "b")) > 2
-    assert temperature_for(np.zeros((0, 2)), [], ("a", "b")) == 1.0
+    assert calibrate(logs, truth, ("a", "b"))[0].temperature > 2
+    assert calibrate(np.zeros((0, 2)), [], ("a", "b")) == (Calibration(), [])
     assert accuracy_of(logs, truth, ("a", "b")) == pytest.approx(0.6)
 
 

@@ -58,7 +58,16 @@ def test_the_other_commands_go_on_and_say_so(kasauti, chat):
     ran = kasauti("predict", chat / "chat.jsonl", "--task", chat)
     assert ran.code == 2
     assert "chat.jsonl:8" in ran.error_line
-    assert "--skip-bad" not in ran.error_line  # every row of a file has to be answered
+    assert "--skip-bad" in ran.error_line
+    out = chat / "out.jsonl"
+    ran = kasauti("predict", chat / "chat.jsonl", "--task", chat, "--skip-bad", "-o", out)
+    assert ran.code == 0, ran
+    assert "2 rows could not be read, and have no answer:" in ran.out
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["row"] for line in lines] == list(range(1, 93))
+    bad = [line for line in lines if "error" in line]
+    assert [(line["row"], line["answer"], line["accepted"]) for line in bad] == [(8, None, False), (9, None, False)]
+    assert "chat.jsonl:8: is not valid JSON" in bad[0]["error"]
 
 
 def test_a_file_that_is_no_utf8_is_said_where_it_is_used(kasauti, chat):

@@ -46,6 +46,12 @@ def test_with_json_standard_output_is_one_document_either_way(kasauti, finished)
     assert lines(out.read_text()) == document["answers"]
 
 
+def test_sets_of_labels_are_given_on_request(kasauti, finished):
+    ran = kasauti("predict", finished / "test.csv", "--sets", "--task", finished)
+    assert ran.code == 0, ran
+    assert all(one["answer"] in one["labels"] for one in lines(ran.out))
+
+
 def test_the_target_column_is_not_needed(kasauti, finished):
     (finished / "new.jsonl").write_text('{"text": "my refund money"}\n{"text": ""}\n')
     ran = kasauti("predict", finished / "new.jsonl", "--task", finished)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import complaints, write_rows
 
-from kasauti.approaches.catalogue import CATALOGUE
+from kasauti.approaches.catalogue import CATALOGUE, make
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.task import load_task
 from kasauti.core.types import Ended, Prediction, Split, Task
@@ -87,6 +87,26 @@ def test_what_a_fit_leaves_is_complete(made):
     assert one.fit_seconds > 0
     assert one.device in ("cpu", "gpu")
     assert one.about["temperature"] > 0
+    assert one.about["calibration"]["rows"] == len(one.held_out) == len(split.validation_calibrate)
+    assert one.strange == []
+
+
+def test_inputs_of_no_label_are_answered_once_and_need_no_other_fit(made):
+    task, split = made
+    odd = [dataclasses.replace(row, id=f"odd{row.id}", answer=None) for row in split.train[:5]]
+    one = fit_and_answer(Workbench(task), split, "classical", odd)
+    assert all(p.log_mass is not None for p in one.strange)
+    assert len(one.strange) == 5
+    assert fit_and_answer(Workbench(task), split, "classical", odd) == one
+    assert fit_and_answer(Workbench(task), split, "classical").folder == one.folder
+
+
+def test_what_is_said_of_calibration_rows_is_by_a_calibration_that_has_not_seen_them(made):
+    task, split = made
+    one = fit_and_answer(Workbench(task), split, "classical")
+    seen = make("classical", Workbench(task)).load(str(one.folder)).predict(split.validation_calibrate)
+    assert [p.answer for p in seen] == [p.answer for p in one.held_out]
+    assert [p.confidence for p in seen] != pytest.approx([p.confidence for p in one.held_out])
 
 
 def test_other_test_rows_are_asked_without_another_fit(made):

@@ -35,3 +35,9 @@ def shipping(tried: tuple[Task, Trial]) -> Callable[[str], tuple[Task, Trial]]:
         return task, dataclasses.replace(trial, document=document, shipped=place / "model", id=f"{trial.id}-{name}")
 
     return build
+
+
+@pytest.fixture
+def finished_copy(tried: tuple[Task, Trial]) -> Path:
+    """The folder of a task with a finished trial."""
+    return Path(tried[0].folder)

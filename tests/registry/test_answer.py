@@ -1,6 +1,7 @@
 """Who answers, and answer files that survive being cut off anywhere."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kasauti.core.errors import KasautiError, UsageError
+from kasauti.core.errors import DataError, KasautiError, UsageError
 from kasauti.core.types import Ended, Prediction
 from kasauti.registry import answer
 from kasauti.registry.answer import Answerer, answer_file, answer_of, answerer, answering_task, answers, check_file
@@ -45,20 +46,21 @@ def source(tmp_path):
 
 
 def write(one, source, out, **more):
-    return answer_file(one, source, str(out), check_file(one.task, source), **more)
+    return answer_file(one, source, str(out), check_file(one.task, source).rows, **more)
 
 
 def test_before_a_version_the_newest_trial_answers_and_then_the_champion(tried):
     task, trial = tried
     first = answerer(task)
     assert first.name == f"trial {trial.id} (classical)"
-    kept = json.loads((trial.folder / "shipped.json").read_text())
-    assert kept["threshold"]["value"] == first.threshold
+    entry = next(one for one in trial.document["approaches"] if one["name"] == "classical")
+    assert first.threshold == next(one["value"] for one in entry["acceptance"] if one["chosen"])
+    assert first.sets.least == tuple(entry["conformal"][0]["least"].values())
     assert answerer(task).key == first.key
     register(task, trial)
     second = answerer(task)
     assert second.name == "version 1 (classical)"
-    assert second.threshold == first.threshold
+    assert (second.threshold, second.sets) == (first.threshold, first.sets)
 
 
 def test_the_trial_answers_also_when_its_data_are_gone(tried):
@@ -113,8 +115,6 @@ def test_a_changed_champion_does_not_answer(tried):
 
 @pytest.mark.parametrize("fallback", ["card", None])
 def test_the_answer_is_always_one_of_the_labels(tried, fallback):
-    import dataclasses
-
     task = dataclasses.replace(tried[0], fallback=fallback)
     for given_one in (
         Prediction(answer=None, ended=Ended.UNPARSABLE, raw="no idea"),
@@ -148,7 +148,7 @@ def test_a_file_cut_off_at_any_byte_is_gone_on_with_and_ends_the_same(echo, sour
     write(echo, source, whole)
     full = whole.read_bytes()
     out.unlink(missing_ok=True)
-    mark = answer.content_hash([answer.FORMAT, answer.source_hash(source), echo.key, False])
+    mark = answer.content_hash([answer.FORMAT, answer.source_hash(source), echo.key, False, False, False])
     Path(f"{out}.part").write_bytes(full[: round(cut * len(full))])
     Path(f"{out}.part.json").write_text(json.dumps({"key": mark}))
     before = echo.approach.asked
@@ -162,8 +162,6 @@ def test_a_file_cut_off_at_any_byte_is_gone_on_with_and_ends_the_same(echo, sour
 
 @pytest.mark.parametrize("change", ["input", "answerer", "columns"])
 def test_a_part_of_other_answers_is_begun_again(echo, source, tmp_path, change):
-    import dataclasses
-
     out = tmp_path / "out"
 
     class Stop(Exception):
@@ -197,3 +195,55 @@ def test_two_commands_do_not_write_one_file(echo, source, tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="is being written by another command"):
             write(echo, source, tmp_path / "out")
+
+
+def test_bad_rows_have_their_lines_in_their_places(echo, tmp_path):
+    """Faults of the format, of the shape and of the columns, before, between and behind good rows of two files."""
+    one, two = tmp_path / "many-1.jsonl", tmp_path / "many-2.jsonl"
+    one.write_text('{"text"\n' + '{"text": "a"}\n' * 30 + '{"other": "b"}\n[1]\n{"text": "c"}\n"x"\n')
+    two.write_text('{"text": "d"}\n' * 300 + "{\n" + '{"text": "e"}\n')
+    pattern = str(tmp_path / "many-*.jsonl")
+    with pytest.raises(DataError, match=r"many-1.jsonl:1: .*--skip-bad"):
+        check_file(echo.task, pattern)
+    there = check_file(echo.task, pattern, skip_bad=True)
+    assert (there.rows, there.bad) == (337, 5)
+    assert there.first_bad[1].startswith(f"{one}:32: there is no column 'text'")
+    done = write_skipping(echo, pattern, tmp_path / "out", there.rows)
+    lines = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert [(Path(x["source"]).name, x["row"]) for x in lines] == [
+        *(("many-1.jsonl", n) for n in range(1, 36)),
+        *(("many-2.jsonl", n) for n in range(1, 303)),
+    ]
+    assert [x["row"] for x in lines if "error" in x] == [1, 32, 33, 35, 301]
+    assert done.bad == 5
+
+
+def write_skipping(one, source, out, rows):
+    return answer_file(one, source, str(out), rows, skip_bad=True)
+
+
+def test_a_set_holds_the_answer_and_every_label_that_is_probable_enough(echo, source):
+    from kasauti.measure.conformal import Conformal
+
+    class Sure:
+        def predict(self, examples):
+            table = {"refund": 0.6, "card": 0.3, "parcel": 0.1}
+            return [Prediction(answer="refund", confidence=0.6, probabilities=table) for _ in examples]
+
+    rule = Conformal(promised=0.9, least=(0.7, 0.2, 0.2), by_label=False, own=(), rows=20)
+    one = dataclasses.replace(echo, approach=Sure(), sets=rule)
+    (first, *_), *_ = answers(one, source, ROWS, sets=True)
+    assert first["labels"] == ["refund", "card"]
+    (first, *_), *_ = answers(dataclasses.replace(one, sets=None), source, ROWS, sets=True)
+    assert first["labels"] is None
+
+
+def test_a_trial_of_an_earlier_version_is_to_be_run_again(tried):
+    task, trial = tried
+    path = trial.folder / "trial.json"
+    document = json.loads(path.read_text())
+    for one in document["approaches"]:
+        del one["acceptance"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="made by an earlier version of Kasauti"):
+        answerer(task)

@@ -213,9 +213,39 @@ def test_a_version_elsewhere_that_was_changed_is_refused(tried):
 def test_the_threshold_is_that_of_the_calibration_rows(tried):
     task, trial = tried
     threshold = register(task, trial).card["threshold"]
-    assert threshold["wanted"] == 0.95
+    assert (threshold["wanted"], threshold["rule"], threshold["goal"]) == (0.95, "plain", "accuracy")
     assert threshold["rows"] < 10
-    assert threshold["accuracy"] >= 0.95
+    assert threshold["value"] is None or threshold["accuracy"] >= 0.95
+
+
+def test_what_a_version_promises_is_what_the_trial_chose_and_its_card_says_so(tried):
+    task, trial = tried
+    version = register(task, trial)
+    entry = next(one for one in trial.document["approaches"] if one["name"] == version.card["approach"])
+    assert version.card["threshold"] == next(one for one in entry["acceptance"] if one["chosen"])
+    least = next(one["least"] for one in entry["conformal"] if not one["by_label"])
+    assert version.card["conformal"]["least"] == least
+    text = (version.folder / "README.md").read_text(encoding="utf-8")
+    assert "## Sets of labels" in text
+    assert version.card["threshold"]["promise"] in text
+
+
+def test_an_approach_without_a_confidence_promises_nothing(tried):
+    task, trial = tried
+    silent = [{**one, "acceptance": None, "conformal": None} for one in trial.document["approaches"]]
+    version = register(task, dataclasses.replace(trial, document={**trial.document, "approaches": silent}))
+    assert (version.card["threshold"], version.card["conformal"]) == (None, None)
+    assert "a person reads every answer" in (version.folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_version_of_another_format_is_not_opened(tried, monkeypatch):
+    from kasauti.registry import register as making
+
+    task, trial = tried
+    monkeypatch.setattr(making, "FORMAT", 2)
+    register(task, trial)
+    with pytest.raises(UsageError, match="version 1 has the format 2, and this Kasauti"):
+        Registry(task).open(1)
 
 
 def test_two_registrations_at_once_do_not_mix(tried):

@@ -43,7 +43,27 @@ def test_what_is_served_is_what_was_judged(server, registered):
     for given, told in zip(approach.predict(rows), reply.json["outputs"], strict=True):
         assert told["category"] == given.answer
         assert told["confidence"] == pytest.approx(given.confidence, abs=1e-6)
-        assert told["accepted"] == (given.confidence >= version.card["threshold"]["value"])
+        least = version.card["threshold"]["value"]
+        assert told["accepted"] == (least is not None and given.confidence >= least)
+
+
+def test_the_set_of_labels_is_given_where_it_is_asked_for(server, registered):
+    task = load_task(registered)
+    rows = load_examples(task, "test")
+    approach, version = Registry(task).open(1)
+    least = version.card["conformal"]["least"]
+    body = {"inputs": [{"text": row.fields["text"]} for row in rows]}
+    for given, told in zip(
+        approach.predict(rows), server.ask("/classify?sets=true", body).json["outputs"], strict=True
+    ):
+        probable = {name for name, p in given.probabilities.items() if p >= least[name]}
+        assert set(told["labels"]) == probable | {told["category"]}
+    one = server.ask("/classify?sets=true", body["inputs"][0]).json
+    turn = {"role": "user", "content": f"Complaint: {rows[0].fields['text']}"}
+    openai = server.ask("/v1/chat/completions?sets=true", {"messages": [turn]}).json
+    assert openai["kasauti"]["labels"] == one["labels"]
+    assert "labels" not in server.ask("/classify", body).json["outputs"][0]
+    assert problem(server.ask("/classify?sets=maybe", body), 422) == "`sets` is true or false"
 
 
 def test_the_openai_protocol_plain_and_streaming(server):

@@ -74,7 +74,7 @@ class Asker:
     def log_probabilities(
         self, examples: Sequence[Example], progress: Progress = silent, stage: str = "answer"
     ) -> NDArray[np.float64]:
-        """Normalised log P(label | row), [rows, labels]."""
+        """log P(label | row) among all that the model could write, [rows, labels]; not normalised over the labels."""
         from kasauti.model.posterior import label_log_probabilities
 
         done = 0
@@ -85,7 +85,7 @@ class Asker:
             progress(stage, done, len(examples))
 
         logs: NDArray[np.float64] = label_log_probabilities(
-            self.loaded.model, self.prompts(examples), self.trie, prefix=self.prefix, progress=tell
+            self.loaded.model, self.prompts(examples), self.trie, prefix=self.prefix, normalise=False, progress=tell
         )
         return logs
 

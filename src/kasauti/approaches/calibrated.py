@@ -1,7 +1,8 @@
 """From log-probabilities over the labels to predictions with a calibrated confidence.
 
-Walks in: log-probabilities, the true labels of the calibration rows. Walks out: a temperature, predictions. It knows
-no model.
+Walks in: log-probabilities, the true labels of the calibration rows. Walks out: a calibration, predictions. It knows no
+model. Log-probabilities need not be normalised over the labels; what they come to together is a prediction's
+`log_mass`.
 """
 
 from __future__ import annotations
@@ -9,25 +10,43 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from kasauti.core.types import Example, Prediction
-from kasauti.measure.calibrate import apply_temperature, fit_temperature
 from kasauti.measure.metrics import confidences, ece, log_loss, macro_f1
+from kasauti.measure.scaling import Calibration, choose_calibration
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def temperature_for(logs: NDArray[np.float64], rows: Sequence[Example], labels: Sequence[str]) -> float:
-    """The temperature under which these rows' true labels are most probable; 1 where there are no rows."""
+def calibrate(
+    logs: NDArray[np.float64], rows: Sequence[Example], labels: Sequence[str]
+) -> tuple[Calibration, list[Prediction]]:
+    """The calibration under which these rows' true labels are most probable, and predictions for the rows, each by one
+    that was not fitted on it; no change, and no predictions, where there are no rows."""
     import numpy as np
 
     if not rows:
-        return 1.0
+        return Calibration(), []
     place = {label: at for at, label in enumerate(labels)}
-    return float(fit_temperature(logs, np.array([place[row.answer or ""] for row in rows], dtype=np.intp)).value)
+    fitted = choose_calibration(logs, np.array([place[row.answer or ""] for row in rows], dtype=np.intp))
+    return fitted.calibration, _predictions(fitted.held_out, logs, labels)
+
+
+def about(calibration: Calibration) -> dict[str, Any]:
+    """What a report says of a calibration."""
+    return {
+        "temperature": calibration.temperature,
+        "calibration": {
+            "method": calibration.method,
+            "rows": calibration.rows,
+            "held_out_log_loss": dict(calibration.losses),
+            "gain_over_temperature": {name: dict(gain) for name, gain in calibration.gains.items()},
+        },
+    }
 
 
 def accuracy_of(logs: NDArray[np.float64], rows: Sequence[Example], labels: Sequence[str]) -> float | None:
@@ -44,7 +63,7 @@ def figures_of(logs: NDArray[np.float64], rows: Sequence[Example], labels: Seque
     if not rows:
         return {}
     truth = [row.answer or "" for row in rows]
-    told = predictions_from(logs, labels, 1.0)
+    told = predictions_from(logs, labels, Calibration())
     confidence, right = confidences(truth, told)
     shares = [count / len(rows) for count in Counter(truth).values()]
     return {
@@ -61,7 +80,7 @@ def figures_of(logs: NDArray[np.float64], rows: Sequence[Example], labels: Seque
 def predictions_from(
     logs: NDArray[np.float64],
     labels: Sequence[str],
-    temperature: float,
+    calibration: Calibration,
     *,
     seconds: float = 0.0,
     tokens: Sequence[int] | None = None,
@@ -70,22 +89,36 @@ def predictions_from(
 
     Args:
         logs: [rows, labels].
-        temperature: divides them before they are normalised.
+        calibration: makes probabilities of them.
         seconds: wall-clock seconds of all rows together.
         tokens: prompt tokens of every row.
     """
-    probabilities = apply_temperature(logs, temperature)
+    made = _predictions(calibration.apply(logs), logs, labels, keeps_answer=calibration.method != "vector")
     each = seconds / max(1, len(logs))
-    made = []
-    # From the logits: a temperature may round two labels to one probability, and never changes the answer.
-    for at, (row, best) in enumerate(zip(probabilities, logs.argmax(axis=1).tolist(), strict=True)):
-        made.append(
-            Prediction(
-                answer=labels[best],
-                confidence=float(row[best]),
-                seconds=each,
-                input_tokens=tokens[at] if tokens else 0,
-                probabilities={label: float(p) for label, p in zip(labels, row, strict=True)},
-            )
+    return [
+        replace(one, seconds=each, input_tokens=tokens[at] if tokens else 0) if each or tokens else one
+        for at, one in enumerate(made)
+    ]
+
+
+def _predictions(
+    calibrated: NDArray[np.float64], logs: NDArray[np.float64], labels: Sequence[str], *, keeps_answer: bool = False
+) -> list[Prediction]:
+    """Predictions of calibrated log-probabilities [rows, labels] and those that they were made of."""
+    import numpy as np
+
+    if len(logs) == 0:
+        return []
+    # Where the order is kept the answer is read from what was not calibrated: a temperature may round two labels to one
+    # probability.
+    best = (logs if keeps_answer else calibrated).argmax(axis=1)
+    mass = np.logaddexp.reduce(logs, axis=1)
+    return [
+        Prediction(
+            answer=labels[at],
+            confidence=row[at],
+            probabilities=dict(zip(labels, row, strict=True)),
+            log_mass=total if math.isfinite(total) else None,
         )
-    return made
+        for at, row, total in zip(best.tolist(), np.exp(calibrated).tolist(), mass.tolist(), strict=True)
+    ]

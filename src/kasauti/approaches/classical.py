@@ -2,7 +2,7 @@
 against.
 
 The regularisation is chosen on the choose rows; the chosen model is then fitted once more on train and choose
-together. Calibration rows are kept out of both, for the temperature.
+together. Calibration rows are kept out of both, for the confidence.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from kasauti.approaches.calibrated import accuracy_of, predictions_from, temperature_for
+from kasauti.approaches import calibrated
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.files import atomic_write, read_json, write_json
 from kasauti.core.types import Example, Prediction
 from kasauti.data.conversation import content
+from kasauti.measure.scaling import Calibration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ class Classical:
     """Word 1- to 2-grams and character 1- to 5-grams within words, sublinear TF-IDF, one-vs-rest linear SVM
     (liblinear).
 
-    Its margins, divided by a temperature, are taken as logits for the confidence.
+    Its margins are taken as logits for the confidence, and calibrated.
     """
 
     name = "classical"
@@ -42,7 +43,8 @@ class Classical:
         self.bench = bench
         self.strengths = tuple(strengths)
         self.labels = tuple(bench.task.labels)
-        self.temperature = 1.0
+        self.calibration = Calibration()
+        self.held_out: list[Prediction] = []
         self.chosen: dict[str, Any] = {}
         self.features: Any = None
         self.model: Any = None
@@ -55,18 +57,18 @@ class Classical:
         for at, strength in enumerate(self.strengths if choose else ()):
             self.bench.progress("classical: choose", at, len(self.strengths), f"C = {strength:g}")
             self.model = _linear(strength).fit(x_train, [r.answer for r in train])
-            tried[strength] = accuracy_of(self._margins(x_choose), choose, self.labels) or 0.0
+            tried[strength] = calibrated.accuracy_of(self._margins(x_choose), choose, self.labels) or 0.0
         # Of equally good ones the strongest regularisation, which is the smallest C.
         best = max(tried, key=lambda c: (tried[c], -c)) if tried else self.strengths[0]
         rows = [*train, *choose]
         self.features = _features().fit([content(row) for row in rows])
         self.model = _linear(best).fit(self.features.transform([content(r) for r in rows]), [r.answer for r in rows])
-        self.temperature = temperature_for(self._logs(calibrate), calibrate, self.labels)
+        self.calibration, self.held_out = calibrated.calibrate(self._logs(calibrate), calibrate, self.labels)
         self.bench.progress("classical: choose", len(self.strengths), len(self.strengths), f"chosen C = {best:g}")
         self.chosen = {
             "C": best,
             "validation_accuracy": {f"{c:g}": a for c, a in tried.items()},
-            "temperature": self.temperature,
+            **calibrated.about(self.calibration),
             "features": int(self.model.coef_.shape[1]),
         }
         return self
@@ -93,7 +95,7 @@ class Classical:
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         began = time.perf_counter()
         logs = self._logs(examples)
-        return predictions_from(logs, self.labels, self.temperature, seconds=time.perf_counter() - began)
+        return calibrated.predictions_from(logs, self.labels, self.calibration, seconds=time.perf_counter() - began)
 
     def save(self, folder: str) -> None:
         import io
@@ -103,7 +105,7 @@ class Classical:
         stream = io.BytesIO()
         joblib.dump((self.features, self.model), stream)
         atomic_write(Path(folder) / "classical.joblib", stream.getvalue())
-        write_json(Path(folder) / "classical.json", {"temperature": self.temperature, "chosen": self.chosen})
+        write_json(Path(folder) / "classical.json", {"calibration": self.calibration.document(), "chosen": self.chosen})
 
     def load(self, folder: str) -> Self:
         import joblib
@@ -111,7 +113,7 @@ class Classical:
         # A joblib file runs code when it is loaded; it comes from this task's own folder.
         self.features, self.model = joblib.load(Path(folder) / "classical.joblib")
         kept = read_json(Path(folder) / "classical.json")
-        self.temperature, self.chosen = float(kept["temperature"]), dict(kept["chosen"])
+        self.calibration, self.chosen = Calibration.of(kept["calibration"]), dict(kept["chosen"])
         return self
 
     def about(self) -> Mapping[str, Any]:

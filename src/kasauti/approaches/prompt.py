@@ -1,6 +1,6 @@
 """The untrained model, asked: with the input alone, or with the task's instructions and its labels listed.
 
-Nothing is learnt from the training rows; the calibration rows give a temperature.
+Nothing is learnt from the training rows; the calibration rows say how sure the answers are.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from kasauti.approaches import calibrated
 from kasauti.approaches.ask import Asker, Conversation
-from kasauti.approaches.calibrated import accuracy_of, predictions_from, temperature_for
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.files import read_json, write_json
 from kasauti.core.types import Example, Message, Prediction, Task
+from kasauti.measure.scaling import Calibration
 
 
 def listed_instructions(task: Task, instructions: str | None = None) -> str:
@@ -32,7 +33,8 @@ class _Prompt:
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
-        self.temperature = 1.0
+        self.calibration = Calibration()
+        self.held_out: list[Prediction] = []
         self.chosen: dict[str, Any] = {}
         self._asker: Asker | None = None
 
@@ -49,10 +51,10 @@ class _Prompt:
 
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
         logs = self.asker.log_probabilities(calibrate, self.bench.progress, f"{self.name}: calibrate")
-        self.temperature = temperature_for(logs, calibrate, self.asker.labels)
+        self.calibration, self.held_out = calibrated.calibrate(logs, calibrate, self.asker.labels)
         self.chosen = {
-            "validation_accuracy": accuracy_of(logs, calibrate, self.asker.labels),
-            "temperature": self.temperature,
+            "validation_accuracy": calibrated.accuracy_of(logs, calibrate, self.asker.labels),
+            **calibrated.about(self.calibration),
         }
         return self
 
@@ -60,18 +62,20 @@ class _Prompt:
         asker = self.asker  # loads the model, which is not part of an answer's time
         began = time.perf_counter()
         logs = asker.log_probabilities(examples, self.bench.progress, self.name)
-        return predictions_from(logs, asker.labels, self.temperature, seconds=time.perf_counter() - began)
+        spent = time.perf_counter() - began
+        return calibrated.predictions_from(logs, asker.labels, self.calibration, seconds=spent)
 
     def generate(self, examples: Sequence[Example]) -> list[Prediction]:
         """Free generation for the same rows."""
         return self.asker.generate(examples, self.bench.progress, f"{self.name}: generate")
 
     def save(self, folder: str) -> None:
-        write_json(Path(folder) / "prompt.json", {"temperature": self.temperature, "chosen": self.chosen})
+        kept = {"calibration": self.calibration.document(), "chosen": self.chosen}
+        write_json(Path(folder) / "prompt.json", kept)
 
     def load(self, folder: str) -> Self:
         kept = read_json(Path(folder) / "prompt.json")
-        self.temperature, self.chosen = float(kept["temperature"]), dict(kept["chosen"])
+        self.calibration, self.chosen = Calibration.of(kept["calibration"]), dict(kept["chosen"])
         return self
 
     def about(self) -> Mapping[str, Any]:

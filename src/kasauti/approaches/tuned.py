@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from kasauti.approaches import calibrated
 from kasauti.approaches.ask import Asker, Conversation
-from kasauti.approaches.calibrated import figures_of, predictions_from, temperature_for
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.files import read_json, write_json
 from kasauti.core.types import Example, Prediction
 from kasauti.data.conversation import messages
+from kasauti.measure.scaling import Calibration
 
 if TYPE_CHECKING:
     from kasauti.model.load import Loaded
@@ -28,7 +29,7 @@ WATCHED = 500
 
 class Tuned:
     """LoRA by the task's recipe; the checkpoint with the highest validation accuracy, the lowest loss among equals; a
-    temperature from the calibration rows."""
+    calibration from the rows that are kept for it."""
 
     name = "tuned"
     family = "tuned"
@@ -36,7 +37,8 @@ class Tuned:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.adapter = ""
-        self.temperature = 1.0
+        self.calibration = Calibration()
+        self.held_out: list[Prediction] = []
         self.length = 0
         self.chosen: dict[str, Any] = {}
         self._asker: Asker | None = None
@@ -59,7 +61,7 @@ class Tuned:
         def evaluate(model: Any) -> dict[str, float]:
             asked = dataclasses.replace(loaded, model=model)
             asker = Asker(asked, bench.frozen, bench.task, self.conversation, bench.recipe.length)
-            return figures_of(asker.log_probabilities(rows), rows, asker.labels)
+            return calibrated.figures_of(asker.log_probabilities(rows), rows, asker.labels)
 
         return evaluate
 
@@ -97,11 +99,11 @@ class Tuned:
         run, labels = self.trained(train, choose), tuple(self.bench.task.labels)
         self.adapter, self.length = str(run.adapter), int(run.summary["recipe"]["length"])
         logs = self.asker.log_probabilities(calibrate, self.bench.progress, "tuned: calibrate")
-        self.temperature = temperature_for(logs, calibrate, labels)
+        self.calibration, self.held_out = calibrated.calibrate(logs, calibrate, labels)
         self.chosen = {
             "run": run.id,
             "fit_seconds": run.summary["seconds"],
-            "temperature": self.temperature,
+            **calibrated.about(self.calibration),
             "parameters": run.summary["parameters"],
             "recipe": run.summary["recipe"],
             "curve": run.summary["curve"],
@@ -113,7 +115,8 @@ class Tuned:
         asker = self.asker  # loads the model, which is not part of an answer's time
         began = time.perf_counter()
         logs = asker.log_probabilities(examples, self.bench.progress, self.name)
-        return predictions_from(logs, asker.labels, self.temperature, seconds=time.perf_counter() - began)
+        spent = time.perf_counter() - began
+        return calibrated.predictions_from(logs, asker.labels, self.calibration, seconds=spent)
 
     def generate(self, examples: Sequence[Example]) -> list[Prediction]:
         """Free generation for the same rows."""
@@ -122,19 +125,15 @@ class Tuned:
     def save(self, folder: str) -> None:
         target = Path(folder) / "adapter"
         shutil.copytree(self.adapter, target, dirs_exist_ok=True)
-        write_json(
-            Path(folder) / "tuned.json", {"temperature": self.temperature, "length": self.length, "chosen": self.chosen}
-        )
+        kept = {"calibration": self.calibration.document(), "length": self.length, "chosen": self.chosen}
+        write_json(Path(folder) / "tuned.json", kept)
 
     def load(self, folder: str) -> Self:
         kept = read_json(Path(folder) / "tuned.json")
         inner = Path(folder) / "adapter"  # a version has the adapter's files at its top, as model folders do
         self.adapter = str(inner if inner.is_dir() else folder)
-        self.temperature, self.length, self.chosen = (
-            float(kept["temperature"]),
-            int(kept["length"]),
-            dict(kept["chosen"]),
-        )
+        self.calibration = Calibration.of(kept["calibration"])
+        self.length, self.chosen = int(kept["length"]), dict(kept["chosen"])
         return self
 
     def about(self) -> Mapping[str, Any]:

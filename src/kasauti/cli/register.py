@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> CommandResult:
     said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress)
-        version = register(task, made, args.progress, who=args.who, why=args.why)
+        version = register(task, made, who=args.who, why=args.why)
     standing = Registry(task).standing()
     document = {"version": version.number, "sha256": version.sha256, "folder": version.place}
     lines = [*said, f"Version {version.number} ({version.card['approach']}): {version.place}"]

@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from kasauti.core.acceptance import read_acceptance
 from kasauti.core.errors import TaskError
 from kasauti.core.files import atomic_write
 from kasauti.core.names import suggestion
@@ -29,7 +30,7 @@ DEFAULT_MODEL = "kasauti/nano"
 
 _KEYS = (
     "name", "kind", "instructions", "input", "target", "labels", "fallback", "data", "group", "model",
-    "chat_template", "train", "business", "metric", "schema", "code", "registry", "seed",
+    "chat_template", "train", "business", "metric", "schema", "code", "accept", "registry", "seed",
 )  # fmt: skip
 _REQUIRED = ("kind", "input", "target", "data")
 
@@ -104,6 +105,7 @@ def parse_task(
         train=_train(train, known_train_fields) if train else {},
         business=_business(top.get("business")),
         scoring=read_scoring(top, kind),
+        accept=read_acceptance(top.get("accept")),
         registry=_optional(top, "registry"),
         seed=_seed(top.get("seed")),
     )
@@ -182,6 +184,7 @@ def _data(entry: Entry) -> DataFiles:
         test=_optional(entry, "test"),
         shape=_one_of(shape, SHAPES) if shape else None,
         skip_bad=_yes(entry, "skip_bad"),
+        out_of_scope=_optional(entry, "out_of_scope"),
     )
 
 
@@ -251,6 +254,7 @@ model: {model}  # {default}, a Hugging Face id, or a folder
 {chat_template}  # a Jinja file or the name of a known template, for a model without one
 # train: {{method: lora, r: 16}}  # any field of the recipe
 # business: {{calls_per_month: 100000, margin: 0.02}}  # what the verdict depends on
+# accept: {{accuracy: 0.95, rule: plain}}  # which answers need no person; rule: exact makes it a promise
 {scoring}seed: 42
 """
 

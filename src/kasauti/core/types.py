@@ -172,6 +172,10 @@ class Prediction:
     output_tokens: int = 0
     cost: float = 0.0
     """In the task's currency, for approaches whose calls are paid."""
+    log_mass: float | None = None
+    """Logarithm of what the labels have together before they are made to sum to 1: for a network, of the probability
+    that it answers with one of them at all; for a linear model, of the sum of its exponentiated margins (minus its
+    energy). Low where an input is unlike all labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,6 +282,21 @@ class DataFiles:
     """The shape that the rows are in, of `core.task.SHAPES`; None recognises it by the first rows of each source."""
     skip_bad: bool = False
     """Leave bad rows out and count them; False refuses them."""
+    out_of_scope: str | None = None
+    """Inputs that belong to no label; nothing is ever fitted on them, a trial measures how well they are told apart."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Acceptance:
+    """What the user wants of the answers that are accepted without a person."""
+
+    goal: str = "accuracy"
+    """`accuracy`: so many of the accepted answers are right; `coverage`: so many of the answers are accepted."""
+    wanted: float = 0.95
+    rule: str = "plain"
+    """`plain`: as it was on the validation rows; `exact`: with probability 1 - error, at a price."""
+    error: float = 0.05
+    """Probability that an exact threshold misses its goal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -325,6 +344,7 @@ class Task:
     """Fields of the recipe that the user set."""
     business: Business
     scoring: Scoring = field(default_factory=Scoring)
+    accept: Acceptance = field(default_factory=Acceptance)
     registry: str | None = None
     """Where the versions are: a folder relative to the task's, or an fsspec URL; None for `.kasauti/registry`."""
     seed: int = 42

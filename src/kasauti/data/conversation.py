@@ -7,19 +7,21 @@ formats, chat templates or tokens.
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 from kasauti.core.errors import DataError
 from kasauti.core.files import content_hash
 from kasauti.core.names import suggestion
 from kasauti.core.task import locate
 from kasauti.core.types import NO_COLUMNS, Example, Message, Task
-from kasauti.data.read import ReadLog, Record, column_mend, read_records
+from kasauti.data.read import ReadLog, Record, column_mend, places_of, read_records
 from kasauti.data.shapes import LOOKED_AT, SHAPES, Flat, recognise
 
 PARTS = ("train", "validation", "test")
@@ -190,7 +192,7 @@ def flat_records(
         try:
             flat = flatten(record.row, columns)
         except DataError as error:
-            log.fault(record.number, DataError(error.what, where=record.where, mend=error.mend))
+            log.fault(record.number, DataError(error.what, where=record.where, mend=error.mend), record.file)
             continue
         if log.lacks(record, flat.row, columns, first=first):
             continue
@@ -212,15 +214,62 @@ def shapes_of(task: Task) -> dict[str, str]:
     return shapes
 
 
-def read_inputs(task: Task, path: str | Path) -> Iterator[Example]:
+class BadRow(NamedTuple):
+    """A row of a file to be answered that cannot be read."""
+
+    row: int
+    """Its number in its file, the first row of data being 1."""
+    source: str
+    """The file that it is in."""
+    error: DataError
+
+
+class _InPlace(ReadLog):
+    """Keeps bad rows until the rows before them have been given: the shape of a file is told by looking ahead."""
+
+    def __init__(self, skip_bad: bool, places: Sequence[str]) -> None:
+        super().__init__(skip_bad)
+        self._order = {place: at for at, place in enumerate(places)}
+        self._waiting: list[tuple[tuple[int, int], BadRow]] = []
+
+    def fault(self, number: int, error: DataError, file: str = "") -> None:
+        super().fault(number, error, file)
+        heapq.heappush(self._waiting, ((self._order[file], number), BadRow(number, file, error)))
+
+    def before(self, record: Record | None) -> Iterator[BadRow]:
+        """The bad rows that stand before a row; all of them at the end."""
+        while self._waiting and (record is None or self._waiting[0][0] < (self._order[record.file], record.number)):
+            yield heapq.heappop(self._waiting)[1]
+
+
+def read_inputs(task: Task, path: str | Path, *, skip_bad: bool = False) -> Iterator[Example | BadRow]:
     """The rows of a source that are only to be answered; the target column need not be there. `answer` is None.
 
     Its shape is recognised, whatever the task says about its own data: production input comes in one of its own.
+
+    Args:
+        task: says which columns are read.
+        path: see `read_records`.
+        skip_bad: give a bad row as a `BadRow`, in its place; False refuses the first one.
+
+    Raises:
+        DataError: the source is at fault, every row is, or one is and bad rows are refused.
     """
-    for record, flat in flat_records(path, task.columns, None, ReadLog(optional=False)):
+    log = _InPlace(skip_bad, places_of(path))
+    for record, flat in flat_records(path, task.columns, None, log):
+        yield from log.before(record)
         row = flat.row if task.group is None or task.group in flat.row else {**flat.row, task.group: None}
         source = str(path) if record.file == str(path) else record.file
         yield make_example(task, row, record.number, source, history=flat.history, line=record.line, with_answer=False)
+    yield from log.before(None)
+
+
+def load_out_of_scope(task: Task) -> tuple[Example, ...]:
+    """The rows of `data.out_of_scope`: inputs that belong to no label; empty where the task names none."""
+    if task.data.out_of_scope is None:
+        return ()
+    rows = read_inputs(task, locate(task, task.data.out_of_scope), skip_bad=task.data.skip_bad)
+    return tuple(row for row in rows if isinstance(row, Example))
 
 
 def count_answers(

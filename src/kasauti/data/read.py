@@ -82,8 +82,8 @@ class ReadLog:
         self.shape = "plain"
         """The shape that the rows came in."""
 
-    def fault(self, number: int, error: DataError) -> None:
-        """A bad row. Raises it unless bad rows are to be left out."""
+    def fault(self, number: int, error: DataError, file: str = "") -> None:
+        """A bad row, with its number in its file. Raises it unless bad rows are to be left out."""
         if not self.skip_bad and not self._optional:
             raise error
         if not self.skip_bad:
@@ -110,7 +110,7 @@ class ReadLog:
         error = DataError(f"there is no column {missing!r}", where=where, mend=column_mend(missing, list(row)))
         if first:
             raise error
-        self.fault(record.number, error)
+        self.fault(record.number, error, record.file)
         return True
 
     def findings(self, part: str) -> list[Finding]:
@@ -207,7 +207,7 @@ def _records(place: str, columns: Sequence[str], log: ReadLog) -> Iterator[Recor
     try:
         for number, (line, row) in enumerate(reader(place, lambda said: log.said.setdefault(f"{place}: {said}")), 1):
             if isinstance(row, DataError):
-                log.fault(number, row)
+                log.fault(number, row, place)
                 continue
             record = Record(number, row, place, line)
             if not log.lacks(record, row, columns, first=number == 1):

@@ -22,10 +22,11 @@ from kasauti.approaches.workbench import Workbench
 from kasauti.core.files import RunFolder, content_hash, read_json, write_json
 from kasauti.core.types import Approach, Ended, Example, Prediction, Split
 
-FORMAT = 1
+FORMAT = 2
 """Part of every hash; raised when the same inputs would give other answers."""
-TUNED_FORMAT = 2
+TUNED_FORMAT = 3
 """The same for what is trained."""
+HELD_OUT = "held_out.json"
 LATENCY_ROWS = 60
 """Validation rows that are answered one at a time to measure latency."""
 NETWORKS = ("prompt", "retrieval", "tuned")
@@ -42,6 +43,10 @@ class Answers:
     predictions: list[Prediction]
     generated: list[Prediction] | None
     """Free generation for the same rows, where the approach can."""
+    held_out: list[Prediction]
+    """For the calibration rows, each by a calibration that was not fitted on it."""
+    strange: list[Prediction]
+    """For the inputs that belong to no label."""
     latencies: list[float]
     """Seconds of single calls, one at a time, after a warm-up."""
     fit_seconds: float
@@ -95,8 +100,8 @@ def _written_file(folder: RunFolder, split: Split) -> Path:
     return folder.path / f"generated-{split.test_sha256[:12]}.json"
 
 
-def fit_and_answer(bench: Workbench, split: Split, name: str) -> Answers:
-    """Fit (or find) the approach and answer the test rows (or find the answers).
+def fit_and_answer(bench: Workbench, split: Split, name: str, out_of_scope: Sequence[Example] = ()) -> Answers:
+    """Fit (or find) the approach and answer the test rows and the out-of-scope ones (or find the answers).
 
     `fit` is handed training and validation rows only; the test rows reach `predict` alone, without their answers.
     """
@@ -108,11 +113,14 @@ def fit_and_answer(bench: Workbench, split: Split, name: str) -> Answers:
     approach.load(str(folder.path / "model"))
     predictions = _asked(_test_file(folder, split), approach.predict, split.test)
     free = getattr(approach, "generate", None)
+    strange = folder.path / f"out-of-scope-{content_hash([row.id for row in out_of_scope])[:12]}.json"
     return Answers(
         name=name,
         folder=folder.path / "model",
         predictions=predictions,
         generated=None if free is None else _asked(_written_file(folder, split), free, split.test),
+        held_out=_asked(folder.path / HELD_OUT, approach.predict, split.validation_calibrate),
+        strange=_asked(strange, approach.predict, out_of_scope) if out_of_scope else [],
         latencies=kept["latencies"],
         fit_seconds=kept["fit_seconds"],
         about=kept["about"],
@@ -128,11 +136,14 @@ def _asked(
     They are found by the rows' ids: the file's rows may stand in another order today.
     """
     if not path.exists():
-        blind = [dataclasses.replace(row, answer=None) for row in test]
-        write_json(path, {"ids": [row.id for row in test], **pack(ask(blind))})
+        _keep(path, test, ask([dataclasses.replace(row, answer=None) for row in test]))
     document = read_json(path)
     by_id = dict(zip(document["ids"], unpack(document), strict=True))
     return [by_id[row.id] for row in test]
+
+
+def _keep(path: Path, rows: Sequence[Example], given: Sequence[Prediction]) -> None:
+    write_json(path, {"ids": [row.id for row in rows], **pack(given)})
 
 
 def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder) -> None:
@@ -145,6 +156,11 @@ def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder) 
     shutil.rmtree(model, ignore_errors=True)
     model.mkdir()
     approach.save(str(model))
+    # An approach that calibrates says what it stated of its calibration rows without having seen them; of any other,
+    # which has fitted nothing on them, it is what it answers.
+    held_out: Sequence[Prediction] = getattr(approach, "held_out", ())
+    if held_out:
+        _keep(folder.path / HELD_OUT, split.validation_calibrate, held_out)
     folder.finish(
         {
             "name": approach.name,

@@ -22,8 +22,8 @@ from kasauti.core.errors import KasautiError, StorageError, UsageError
 from kasauti.core.files import RunFolder, atomic_write, content_hash, read_json
 from kasauti.core.progress import Progress, silent
 from kasauti.core.ran import machine, versions
-from kasauti.core.types import Finding, Prediction, Split, Task
-from kasauti.data.conversation import content
+from kasauti.core.types import Example, Finding, Prediction, Split, Task
+from kasauti.data.conversation import content, load_out_of_scope
 from kasauti.data.duplicates import nearest_across
 from kasauti.data.split import NEAR, load_split
 from kasauti.data.versions import looks, record_look
@@ -31,15 +31,15 @@ from kasauti.decide.cost import Price, fit_cost, per_1k_calls, per_1k_from_secon
 from kasauti.decide.curve import learning_curve
 from kasauti.decide.fitted import Answers, fit_and_answer, fitted_key, has_answers
 from kasauti.decide.predictions import write_predictions
+from kasauti.decide.sureness import sureness
 from kasauti.decide.verdict import Judged, decide
-from kasauti.measure.calibrate import risk_coverage
 from kasauti.measure.compare import compare_all
 from kasauti.measure.kinds import classification
-from kasauti.measure.metrics import confidences, correct, latency_ms
+from kasauti.measure.metrics import correct, latency_ms
 from kasauti.measure.slices import confused_pairs, label_next, wrong_examples
 from kasauti.measure.statistics import accuracy_measurement
 
-FORMAT = 1
+FORMAT = 2
 FITTED_ON = {"majority": ["train"], "prompt": ["validation"]}
 """What each family reads; all others read both."""
 
@@ -72,13 +72,14 @@ def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> 
             mend="use `kasauti train` for it",
         )
     split, findings = load_split(task, record="trial")
+    strange = load_out_of_scope(task)
     bench = Workbench(task, progress)
-    id = _trial_id(bench, split, names)
+    id = _trial_id(bench, split, names, strange)
     folder = RunFolder(task.folder, "trials", id, mark="trial.json").make()
     # What failed is tried again, since its cause may be mended; all the rest is on disk.
     if not folder.finished or folder.result()["failed"]:
         _count_look(bench, split, names, folder)
-        answers, failed = _answers(bench, split, names)
+        answers, failed = _answers(bench, split, names, strange)
         document = _judge(bench, split, answers, failed, findings)
         write_predictions(folder.path / "predictions.parquet", split.test, answers)
         _draw(folder, document)
@@ -91,7 +92,7 @@ def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> 
     return Trial(id=id, folder=folder.path, document=document, shipped=shipped)
 
 
-def _trial_id(bench: Workbench, split: Split, names: Sequence[str]) -> str:
+def _trial_id(bench: Workbench, split: Split, names: Sequence[str], strange: Sequence[Example]) -> str:
     keys = {}
     for name in names:
         try:
@@ -105,6 +106,8 @@ def _trial_id(bench: Workbench, split: Split, names: Sequence[str]) -> str:
         "business": business,
         "test": split.test_sha256,
         "fallback": bench.task.fallback,
+        "accept": dataclasses.asdict(bench.task.accept),
+        "out_of_scope": [row.id for row in strange],
     }
     return content_hash(parts)[:12]
 
@@ -121,12 +124,14 @@ def _count_look(bench: Workbench, split: Split, names: Sequence[str], folder: Ru
         record_look(bench.task.folder, split.test_sha256, f"trial {folder.id}")
 
 
-def _answers(bench: Workbench, split: Split, names: Sequence[str]) -> tuple[list[Answers], list[dict[str, str]]]:
+def _answers(
+    bench: Workbench, split: Split, names: Sequence[str], strange: Sequence[Example]
+) -> tuple[list[Answers], list[dict[str, str]]]:
     answers, failed = [], []
     for at, name in enumerate(names):
         bench.progress("trial", at, len(names), CATALOGUE[name].title)
         try:
-            answers.append(fit_and_answer(bench, split, name))
+            answers.append(fit_and_answer(bench, split, name, strange))
         except StorageError:
             raise
         except KasautiError as error:
@@ -169,7 +174,6 @@ def _entry(task: Task, split: Split, one: Answers, clean: Sequence[int]) -> dict
         }
     truth = [row.answer or "" for row in split.test]
     every = correct(truth, one.predictions)
-    confidence, right = confidences(truth, one.predictions, every)
     if clean:
         unseen = classification.interval(accuracy_measurement(every[list(clean)]))
         judged["accuracy_without_leaked"] = {**unseen, "rows": len(clean)}
@@ -189,7 +193,7 @@ def _entry(task: Task, split: Split, one: Answers, clean: Sequence[int]) -> dict
         "fit_cost": price.fit,
         "fit_seconds": one.fit_seconds,
         "seconds_per_1k_calls": 1000 * sum(p.seconds for p in one.predictions) / max(1, len(one.predictions)),
-        "risk_coverage": _thin(risk_coverage(confidence, right)) if len(confidence) else None,
+        **sureness(task, split.validation_calibrate, one.held_out, split.test, one.predictions, one.strange),
         "about": one.about,
     }
 
@@ -226,6 +230,7 @@ def _judge(
             "test_sha256": split.test_sha256,
             "test_looks": seen,
             "leaked_rows": len(split.test) - len(clean),
+            "out_of_scope_rows": len(answers[0].strange),
             "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
             "findings": [_plain(f) for f in _all_findings(task, split, findings)],
         },
@@ -253,6 +258,7 @@ def _judge(
             "input": task.input,
             "fallback": task.fallback,
             "business": dataclasses.asdict(task.business),
+            "accept": dataclasses.asdict(task.accept),
         },
         "failed": list(failed),
         "ran": {"machine": machine(), "versions": versions()},
@@ -288,12 +294,6 @@ def _plain(finding: Finding | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(finding, Finding):
         return {**dataclasses.asdict(finding), "severity": finding.severity.value}
     return dict(finding)
-
-
-def _thin(points: Sequence[dict[str, float]], most: int = 100) -> list[dict[str, float]]:
-    """At most `most` points of a curve, the last one kept."""
-    step = max(1, -(-len(points) // most))
-    return [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
 
 
 def _model(bench: Workbench, names: Sequence[str]) -> dict[str, Any]:

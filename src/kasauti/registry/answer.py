@@ -1,7 +1,7 @@
 """Answers for every row of a file, in order; a file of answers that was cut off is gone on with.
 
-Walks in: a task, a file. Walks out: one JSON value a row: `row`, `answer`, `confidence`, `probabilities` (on
-request), `accepted`. It does not know how an approach answers.
+Walks in: a task, a file. Walks out: one JSON value a row: `row`, `answer`, `confidence`, `probabilities` and
+`labels` (on request), `accepted`. It does not know how an approach answers.
 
 While OUT is being made there are `OUT.part`, whole lines in chunks of `CHUNK`, each on disk before the next is begun,
 and `OUT.part.json`, the hash of what the lines depend on. The same command counts the whole chunks and goes on behind
@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -30,20 +30,23 @@ from kasauti.core.files import (
     folder_hash,
     read_json,
     storage_errors,
+    sync_folder,
     write_json,
 )
 from kasauti.core.progress import Progress, silent
-from kasauti.core.types import Approach, Prediction, Task
-from kasauti.data.conversation import read_inputs
-from kasauti.data.read import source_hash
+from kasauti.core.types import Approach, Example, Prediction, Task
+from kasauti.data.conversation import BadRow, read_inputs
+from kasauti.data.read import SHOWN, source_hash
 from kasauti.data.split import load_split
 from kasauti.decide.fitted import NETWORKS, fitted_key
-from kasauti.registry.threshold import choose_threshold, is_accepted
+from kasauti.measure.conformal import Conformal
+from kasauti.measure.selective import is_accepted
+from kasauti.registry.promises import promises_of, rule_of, set_of, threshold_of
 from kasauti.registry.versions import Registry, check_base, task_of
 
 CHUNK = 256
 """Rows that are answered together; a resumed file begins at a whole chunk, so that it equals an uninterrupted one."""
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +61,8 @@ class Answerer:
     """Confidence from which on an answer is accepted; None accepts nothing."""
     key: str
     """Hash of all that its answers depend on."""
+    sets: Conformal | None = None
+    """Makes the set of labels of a row; None where the approach has no probabilities."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +71,8 @@ class Done:
 
     rows: int
     accepted: int
+    bad: int
+    """Rows that could not be read; their lines say why."""
     resumed_at: int
     """Rows that were there already when the command began."""
 
@@ -91,9 +98,9 @@ def answerer(task: Task, progress: Progress = silent) -> Answerer:
     if best is not None:
         approach, version = registry.open(best.number, progress)
         name = f"version {version.number} ({approach.name})"
-        threshold = version.card["threshold"]["value"]
-        then = task_of(task, version)
-        return Answerer(name=name, task=then, approach=approach, threshold=threshold, key=version.sha256)
+        threshold, then = threshold_of(version.card), task_of(task, version)
+        sets = rule_of(then, version.card)
+        return Answerer(name=name, task=then, approach=approach, threshold=threshold, sets=sets, key=version.sha256)
     trials = [folder for folder in RunFolder.all(task.folder, "trials", mark="trial.json") if folder.finished]
     if not trials:
         mend = "Run `kasauti trial` first: it finds out which approach to answer with."
@@ -118,9 +125,8 @@ def _from_trial(task: Task, folder: RunFolder, progress: Progress) -> Answerer:
             raise _changed(folder.id, "data")
         place = f"{ship}-{fitted_key(bench, split, ship)}"
         model = _model(task, place, folder.id)
-        threshold = choose_threshold(approach.load(str(model)), split.validation_calibrate)
+        approach.load(str(model))
         found = {"judged": trial["created"], "place": place, "sha256": folder_hash(model)}
-        found["threshold"] = asdict(threshold)
         with contextlib.suppress(StorageError):  # it only saves the next command some time
             write_json(kept, found)
     else:
@@ -128,10 +134,10 @@ def _from_trial(task: Task, folder: RunFolder, progress: Progress) -> Answerer:
         if folder_hash(model) != found["sha256"]:
             raise _changed(folder.id, "saved approach")
         approach.load(str(model))
-    threshold_value = found["threshold"]["value"]
-    key = content_hash([found["sha256"], threshold_value, trial["task_card"], trial["model"], task.fallback])
-    name = f"trial {folder.id} ({ship})"
-    return Answerer(name=name, task=task, approach=approach, threshold=threshold_value, key=key)
+    promised = promises_of(trial)
+    key = content_hash([found["sha256"], promised, trial["task_card"], trial["model"], task.fallback])
+    name, threshold, sets = f"trial {folder.id} ({ship})", threshold_of(promised), rule_of(task, promised)
+    return Answerer(name=name, task=task, approach=approach, threshold=threshold, sets=sets, key=key)
 
 
 def _model(task: Task, place: str, id: str) -> Path:
@@ -164,39 +170,78 @@ def answer_of(task: Task, prediction: Prediction) -> str:
 
 
 def answers(
-    one: Answerer, path: str, rows: int, *, start: int = 0, probabilities: bool = False, progress: Progress = silent
+    one: Answerer,
+    path: str,
+    rows: int,
+    *,
+    start: int = 0,
+    probabilities: bool = False,
+    sets: bool = False,
+    skip_bad: bool = False,
+    progress: Progress = silent,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Chunks of answers to a file's rows, from row `start` (counted from 0) on.
+    """Chunks of answers to a file's rows, from row `start` (counted from 0) on. A bad row, where those are left out,
+    has a line in its place: no answer, and the fault under `error`.
 
     Raises:
         DataError: the file is at fault.
     """
-    inputs = islice(read_inputs(one.task, path), start, None)
+    inputs = islice(read_inputs(one.task, path, skip_bad=skip_bad), start, None)
     done = start
     progress("predict", done, rows)
     while chunk := list(islice(inputs, CHUNK)):
+        given = iter(one.approach.predict([row for row in chunk if isinstance(row, Example)]))
         made = []
-        for example, given in zip(chunk, one.approach.predict(chunk), strict=True):
-            line: dict[str, Any] = {"row": example.row, "answer": answer_of(one.task, given)}
-            if example.source != path:  # one of several files, each with row numbers of its own
-                line["source"] = example.source
-            line["confidence"] = None if given.confidence is None else round(given.confidence, 6)
-            if probabilities:
-                table = given.probabilities
-                line["probabilities"] = None if table is None else {label: round(p, 6) for label, p in table.items()}
-            made.append({**line, "accepted": is_accepted(given, one.threshold)})
+        for row in chunk:
+            line: dict[str, Any] = {"row": row.row}
+            if row.source != path:  # one of several files, each with row numbers of its own
+                line["source"] = row.source
+            if isinstance(row, BadRow):
+                made.append({**line, "answer": None, "confidence": None, "accepted": False, "error": row.error.line()})
+            else:
+                made.append({**line, **_answered(one, next(given), probabilities, sets)})
         done += len(chunk)
         progress("predict", done, rows)
         yield made
 
 
-def check_file(task: Task, path: str) -> int:
-    """The number of rows of a file, each of them read once, so that a fault is told before anything is answered.
+def _answered(one: Answerer, given: Prediction, probabilities: bool, sets: bool) -> dict[str, Any]:
+    line: dict[str, Any] = {"answer": answer_of(one.task, given)}
+    line["confidence"] = None if given.confidence is None else round(given.confidence, 6)
+    if probabilities:
+        table = given.probabilities
+        line["probabilities"] = None if table is None else {label: round(p, 6) for label, p in table.items()}
+    if sets:
+        line["labels"] = set_of(one.task, one.sets, given)
+    return {**line, "accepted": is_accepted(given, one.threshold)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """A file that has been read once from end to end."""
+
+    rows: int
+    """All rows, bad ones too."""
+    bad: int
+    first_bad: tuple[str, ...]
+    """The first of them: place and fault, one line each."""
+
+
+def check_file(task: Task, path: str, *, skip_bad: bool = False) -> Checked:
+    """Read every row of a file once, so that a fault is told before anything is answered.
 
     Raises:
-        DataError: the file, a column or a row is at fault.
+        DataError: the file or a column is at fault, every row is bad, or one is and bad rows are refused.
     """
-    return sum(1 for _ in read_inputs(task, path))
+    rows = bad = 0
+    first: list[str] = []
+    for row in read_inputs(task, path, skip_bad=skip_bad):
+        rows += 1
+        if isinstance(row, BadRow):
+            bad += 1
+            if len(first) < SHOWN:
+                first.append(f"{row.error.where}: {row.error.what}")
+    return Checked(rows=rows, bad=bad, first_bad=tuple(first))
 
 
 def check_output(source: str, out: str) -> None:
@@ -218,12 +263,21 @@ def check_output(source: str, out: str) -> None:
 
 
 def answer_file(
-    one: Answerer, source: str, out: str, rows: int, *, probabilities: bool = False, progress: Progress = silent
+    one: Answerer,
+    source: str,
+    out: str,
+    rows: int,
+    *,
+    probabilities: bool = False,
+    sets: bool = False,
+    skip_bad: bool = False,
+    progress: Progress = silent,
 ) -> Done:
     """Write the answers to `out`; what an interrupted call with the same input wrote is gone on with.
 
     Args:
-        rows: what `check_file` said.
+        rows: all rows of the input, as `check_file` counted them.
+        skip_bad: see `answers`.
 
     Raises:
         UsageError: `out` cannot be, or another command is writing it.
@@ -231,7 +285,8 @@ def answer_file(
     """
     check_output(source, out)
     part, mark = _beside(out)
-    key = content_hash([FORMAT, source_hash(source), one.key, probabilities])
+    key = content_hash([FORMAT, source_hash(source), one.key, probabilities, sets, skip_bad])
+    asked: dict[str, Any] = {"probabilities": probabilities, "sets": sets, "skip_bad": skip_bad, "progress": progress}
     fresh = not mark.exists() or read_json(mark).get("key") != key
     if not mark.exists():
         write_json(mark, {"key": key})
@@ -242,17 +297,19 @@ def answer_file(
         if fresh:
             write_json(mark, {"key": key})
         with storage_errors(part):
-            start, accepted = (0, file.truncate(0)) if fresh else _whole(file)
-        for chunk in answers(one, source, rows, start=start, probabilities=probabilities, progress=progress):
+            start, accepted, bad = (file.truncate(0), 0, 0) if fresh else _whole(file)
+        for chunk in answers(one, source, rows, start=start, **asked):
             with storage_errors(part):
                 file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in chunk).encode("utf-8"))
                 file.flush()
                 os.fsync(file.fileno())
             accepted += sum(line["accepted"] for line in chunk)
+            bad += sum("error" in line for line in chunk)
         with storage_errors(out):
             os.replace(part, out)
+            sync_folder(Path(out).absolute().parent)
     mark.unlink(missing_ok=True)
-    return Done(rows=rows, accepted=accepted, resumed_at=start)
+    return Done(rows=rows, accepted=accepted, bad=bad, resumed_at=start)
 
 
 def _beside(out: str) -> tuple[Path, Path]:
@@ -267,18 +324,20 @@ def _hold(file: IO[bytes], out: str) -> None:
         raise UsageError("is being written by another command", where=out, mend="Wait for it to end.") from None
 
 
-def _whole(file: IO[bytes]) -> tuple[int, int]:
-    """Cut the file behind its last whole chunk; its rows, and how many of them are accepted."""
+def _whole(file: IO[bytes]) -> tuple[int, int, int]:
+    """Cut the file behind its last whole chunk; its rows, how many of them are accepted, and how many are bad."""
     file.seek(0)
-    end = rows = accepted = 0
-    taken = size = 0
+    end = rows = accepted = bad = 0
+    taken = faults = size = 0
     for number, line in enumerate(file, start=1):
         if not line.endswith(b"\n"):
             break
         size += len(line)
-        taken += bool(json.loads(line)["accepted"])
+        said = json.loads(line)
+        taken += bool(said["accepted"])
+        faults += "error" in said
         if number % CHUNK == 0:
-            end, rows, accepted = size, number, taken
+            end, rows, accepted, bad = size, number, taken, faults
     file.truncate(end)
     file.seek(0, os.SEEK_END)
-    return rows, accepted
+    return rows, accepted, bad

@@ -65,6 +65,10 @@ def card_text(card: Mapping[str, Any], verdict: Mapping[str, Any], proof: Mappin
             "",
             _threshold(card["threshold"]),
             "",
+            "## Sets of labels",
+            "",
+            _sets(card["conformal"]),
+            "",
             "## Why it was shipped",
             "",
             *(f"- {sentence}" for sentence in verdict["because"]),
@@ -126,18 +130,31 @@ def _figures(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _threshold(threshold: Mapping[str, Any]) -> str:
-    wanted = _percent(threshold["wanted"])
+def _threshold(threshold: Mapping[str, Any] | None) -> str:
+    if threshold is None:
+        return "None: the approach states no confidence, so a person reads every answer."
     if threshold["value"] is None:
         return (
-            f"None: no confidence kept {wanted} of the {threshold['rows']} validation rows right, "
-            "so a person reads every answer."
+            f"None, though {_percent(threshold['wanted'])} right was wanted: {threshold['promise']}. "
+            "A person reads every answer."
         )
+    tested, promise = threshold["test"], threshold["promise"]
+    right = tested["accuracy"]
+    came = f"{_percent(right['value'])} of them right ({_interval(right)})" if right else "none of them"
     return (
-        f"Those with a confidence of at least {threshold['value']:.4f}: on {threshold['rows']} validation rows that is "
-        f"{_percent(threshold['coverage'])} of the answers, {_percent(threshold['accuracy'])} of them right "
-        f"(wanted: {wanted}). "
-        "The threshold was chosen on those rows, so new ones may miss it."
+        f"Those with a confidence of at least {threshold['value']:.4f}: {promise}. On the test rows that was "
+        f"{_percent(tested['coverage']['value'])} of the answers ({_interval(tested['coverage'])}), {came}."
+    )
+
+
+def _sets(sets: Mapping[str, Any] | None) -> str:
+    if sets is None:
+        return "None: the approach gives no probabilities."
+    return (
+        f"`kasauti predict --sets` gives the labels that hold the true one in {_percent(sets['promised'])} of new rows "
+        f"like the {sets['rows']} validation rows. On the test rows they did in {_percent(sets['coverage']['value'])} "
+        f"({_interval(sets['coverage'])}), with {sets['size']['value']:.2f} labels in a set "
+        f"({sets['size']['low']:.2f} to {sets['size']['high']:.2f})."
     )
 
 

@@ -223,11 +223,8 @@ def _prove(
     was: str, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """The figures of the model that lies in a folder, against the version's own."""
-    import numpy as np
-
     from kasauti.chat.frozen import FrozenTemplate
     from kasauti.chat.template import check_same
-    from kasauti.measure.calibrate import apply_temperature
     from kasauti.model.load import load
 
     bench, task = approach.bench, approach.bench.task
@@ -236,8 +233,7 @@ def _prove(
     asker = Asker(loaded, bench.frozen, task, approach.conversation, approach.length)
     after = asker.log_probabilities(rows, progress, "merge: proof")
     place = {label: at for at, label in enumerate(asker.labels)}
-    with np.errstate(divide="ignore"):
-        told = [np.log(apply_temperature(logs, approach.temperature)) for logs in (before, after)]
+    told = [approach.calibration.apply(logs) for logs in (before, after)]
     found = agreement(told[0], told[1], [place[row.answer or ""] for row in rows])
     now = _weights(loaded.model)
     tolerance = TOLERANCES["float32" if was == now == "float32" else "half"]

@@ -9,42 +9,34 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import kasauti
-from kasauti.approaches.catalogue import CATALOGUE, make
-from kasauti.approaches.workbench import Workbench
+from kasauti.approaches.catalogue import CATALOGUE
 from kasauti.core.errors import UsageError
 from kasauti.core.files import STATE, Lock, content_hash, file_hash, folder_hash, storage_errors, write_json
-from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Task
 from kasauti.data.split import load_split
 from kasauti.decide.trial import Trial
 from kasauti.registry.card import card_text
 from kasauti.registry.log import this_user
+from kasauti.registry.promises import promises_of
 from kasauti.registry.release import prune
 from kasauti.registry.standing import Event, Standing
 from kasauti.registry.store import seal_files
-from kasauti.registry.threshold import choose_threshold
-from kasauti.registry.versions import CARD, FOLDER, TASK, Registry, Version
+from kasauti.registry.versions import CARD, FOLDER, FORMAT, TASK, Registry, Version
 
-if TYPE_CHECKING:
-    from kasauti.measure.calibrate import Threshold
-
-FORMAT = 2
 _KEPT = ("task", "created", "kasauti", "seed", "metric", "model", "comparisons", "failed", "ran")
 _EVALUATION = (
     "metric", "accuracy", "accuracy_with_fallback", "accuracy_without_leaked", "invalid_rate", "macro_f1",
     "macro_f1_interval", "log_loss", "ece", "latency_ms", "cost_per_1k_calls", "per_class",
+    "aurc", "out_of_scope",
 )  # fmt: skip
 
 
-def register(
-    task: Task, trial: Trial, progress: Progress = silent, *, who: str | None = None, why: str | None = None
-) -> Version:
+def register(task: Task, trial: Trial, *, who: str | None = None, why: str | None = None) -> Version:
     """Make a version of what a trial shipped; the one that has the same content already is returned instead.
 
     The first version of a task becomes its champion. Versions beyond the newest three are removed, never one that is
@@ -54,7 +46,7 @@ def register(
         who, why: noted in the log; the user of this process, and the first reason of the verdict.
 
     Raises:
-        UsageError: the data are not those of the trial any more.
+        UsageError: the data are not those of the trial any more, or the trial is of an earlier version of Kasauti.
         StorageError: the registry cannot be written.
     """
     registry = Registry(task)
@@ -65,7 +57,7 @@ def register(
         if same is None:
             registry.clear_unfinished()
             why = why or " ".join(str(s) for s in trial.document["verdict"]["because"][:1]) or f"trial {trial.id}"
-            same = _write(registry, trial, content, standing, progress, who or this_user(), why)
+            same = _write(registry, trial, content, standing, who or this_user(), why)
         prune(registry)
     return next(version for version in registry.versions() if version.number == same)
 
@@ -83,19 +75,15 @@ def _content(task: Task, trial: Trial) -> str:
     return content_hash([folder_hash(trial.shipped), file_hash(Path(task.folder) / TASK), trial.id])
 
 
-def _write(
-    registry: Registry, trial: Trial, content: str, standing: Standing, progress: Progress, who: str, why: str
-) -> int:
+def _write(registry: Registry, trial: Trial, content: str, standing: Standing, who: str, why: str) -> int:
     task = registry.task
     split, _ = load_split(task)
     if split.fingerprint != trial.document["data"]["fingerprint"]:
         mend = "Run `kasauti trial` again."
         raise UsageError("the data have changed since the trial", where=task.data.train, mend=mend)
     ship = str(trial.document["verdict"]["ship"])
-    approach = make(ship, Workbench(task, progress)).load(str(trial.shipped))
-    threshold = choose_threshold(approach, split.validation_calibrate)
     number = standing.next_number
-    card = _facts(task, trial, ship, threshold, content, number, standing.champion)
+    card = _facts(task, trial, ship, content, number, standing.champion)
     with registry.store.workshop() as new:
         _fill(new, task, trial, card)
         sealed = folder_hash(new)
@@ -130,9 +118,7 @@ def _fill(new: Path, task: Task, trial: Trial, card: Mapping[str, Any]) -> None:
     seal_files(new)
 
 
-def _facts(
-    task: Task, trial: Trial, ship: str, threshold: Threshold, content: str, number: int, parent: int | None
-) -> dict[str, Any]:
+def _facts(task: Task, trial: Trial, ship: str, content: str, number: int, parent: int | None) -> dict[str, Any]:
     """`card.json`."""
     document = trial.document
     entry = next(one for one in document["approaches"] if one["name"] == ship)
@@ -159,5 +145,5 @@ def _facts(
         "model": model,
         "evaluation": {k: entry.get(k) for k in _EVALUATION},
         "about": entry.get("about"),
-        "threshold": asdict(threshold),
+        **promises_of(document),
     }

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kasauti
 from kasauti.approaches.catalogue import CATALOGUE, make
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import KasautiError, ModelError, UsageError
@@ -42,6 +43,8 @@ from kasauti.registry.store import Store
 LOCATION = "KASAUTI_REGISTRY"
 """Environment variable that says where the registry lies; it comes before `registry` of the task file."""
 FOLDER = "versions"
+FORMAT = 3
+"""Of a version: what its approach saved and what its card promises."""
 CARD, TASK = "card.json", "task.yaml"
 
 
@@ -126,9 +129,16 @@ class Registry:
         Raises:
             UsageError: there is no such version.
             KasautiError: its files were changed.
+            UsageError: it was made by another version of Kasauti, whose files this one does not read.
             ModelError: the base model that it stands on is another one now.
         """
         version = self.check(number)
+        if (made := version.card.get("format")) != FORMAT:
+            raise UsageError(
+                f"version {number} has the format {made}, and this Kasauti ({kasauti.__version__}) reads {FORMAT}",
+                where=version.place,
+                mend="Run `kasauti trial` and `kasauti register` again, or answer with the Kasauti that made it.",
+            )
         bench = Workbench(task_of(self.task, version), progress)
         name = str(version.card["approach"])
         if CATALOGUE[name].family in NETWORKS:

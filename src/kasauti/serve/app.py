@@ -23,7 +23,7 @@ import kasauti
 from kasauti.core.errors import KasautiError
 from kasauti.core.types import Task
 from kasauti.serve import openai
-from kasauti.serve.asked import caller_of, parse, row_of_conversation, rows_of
+from kasauti.serve.asked import caller_of, parse, row_of_conversation, rows_of, wants_sets
 from kasauti.serve.door import Door, problem_of
 from kasauti.serve.engine import Bounds, Closed, Engine, Full, Late
 from kasauti.serve.figures import Figures
@@ -208,14 +208,17 @@ def _watching(app: FastAPI, service: Service) -> None:
         """The versions of the registry, and which one answers."""
         registry = service.served.registry
         standing, now = registry.standing(), service.served.current
-        kept = ("version", "created", "approach", "trial", "judged", "data", "evaluation", "threshold")
+        told = ("version", "created", "approach", "trial", "judged", "data", "evaluation", "threshold", "conformal")
         return {
             "serving": now.version.number if now else None,
             "champion": standing.champion,
             "candidate": standing.candidate,
             "share": standing.share,
             "previous": list(standing.previous),
-            "versions": [{**{k: v.card[k] for k in kept}, "sha256": v.sha256} for v in reversed(registry.versions())],
+            "versions": [
+                {**{name: one.card.get(name) for name in told}, "sha256": one.sha256}
+                for one in reversed(registry.versions())
+            ],
         }
 
 
@@ -224,24 +227,25 @@ def _asking(app: FastAPI, service: Service) -> None:
     async def classify(request: Request) -> dict[str, Any]:
         """The category of a text, or of each of a list of texts."""
         began, now = time.perf_counter(), service.ready()
+        sets = wants_sets(request.query_params)
         rows, batch = rows_of(now.task, await service.body(request))
         answered, id = await service.ask(request, rows), request.scope["kasauti.id"]
         milliseconds = round(1000 * (time.perf_counter() - began), 3)
         if not batch:
-            return {"id": id, **_shape(answered[0]), "latency_ms": milliseconds, "version": answered[0].version}
-        outputs = [{"id": f"{id}-{at}", **_shape(one), "version": one.version} for at, one in enumerate(answered)]
+            return {"id": id, **_shape(answered[0], sets), "latency_ms": milliseconds, "version": answered[0].version}
+        outputs = [{"id": f"{id}-{at}", **_shape(one, sets), "version": one.version} for at, one in enumerate(answered)]
         return {"id": id, "outputs": outputs, "latency_ms": milliseconds}
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         """The same answer in the OpenAI protocol."""
-        now = service.ready()
+        now, sets = service.ready(), wants_sets(request.query_params)
         body = await service.body(request)
         openai.check(body)
         row = row_of_conversation(now.task, body.get("messages"))
         question = Question(row=row, caller=caller_of({"caller": body.get("user")}))
         (answered,) = await service.ask(request, [question])
-        told = answered, request.scope["kasauti.id"], int(time.time()), now.task.name
+        told = answered, request.scope["kasauti.id"], int(time.time()), now.task.name, sets
         if body.get("stream"):
             return StreamingResponse(openai.pieces(*told), media_type="text/event-stream")
         return JSONResponse(openai.completion(*told))
@@ -252,6 +256,7 @@ def _asking(app: FastAPI, service: Service) -> None:
         return openai.models(service.ready().task.name, service.began)
 
 
-def _shape(one: Answered) -> dict[str, Any]:
+def _shape(one: Answered, sets: bool) -> dict[str, Any]:
     confidence = None if one.confidence is None else round(one.confidence, 6)
-    return {"category": one.category, "confidence": confidence, "accepted": one.accepted}
+    shape = {"category": one.category, "confidence": confidence, "accepted": one.accepted}
+    return {**shape, "labels": one.labels} if sets else shape

@@ -38,6 +38,14 @@ def parse(body: bytes) -> dict[str, Any]:
     return found
 
 
+def wants_sets(query: Mapping[str, str]) -> bool:
+    """Whether the set of labels is asked for, by `?sets=true`: no column can have that place. Raises `Problem` 422."""
+    wish = query.get("sets", "false")
+    if wish not in ("true", "false"):
+        raise Problem(422, "`sets` is true or false")
+    return wish == "true"
+
+
 def rows_of(task: Task, body: Mapping[str, Any]) -> tuple[list[Question], bool]:
     """The rows of a body of `/classify`, and whether it was a batch. `caller` of a row's metadata, or of the batch's,
     says who asks.

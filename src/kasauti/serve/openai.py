@@ -2,8 +2,8 @@
 
 Walks in: an answer. Walks out: a chat completion, or its pieces for a stream. It does not know HTTP.
 
-After the reference of `POST /v1/chat/completions`. The category is the message; confidence, acceptance and version
-stand beside it under `kasauti`, which clients of the protocol pass over.
+After the reference of `POST /v1/chat/completions`. The category is the message; confidence, acceptance, version
+and, where it is asked for, the set of labels stand beside it under `kasauti`, which clients of the protocol pass over.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ def _head(id: str, created: int, model: str, kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{id}", "object": kind, "created": created, "model": model}
 
 
-def _told(answer: Answered) -> dict[str, Any]:
-    return {"confidence": answer.confidence, "accepted": answer.accepted, "version": answer.version}
+def _told(answer: Answered, sets: bool) -> dict[str, Any]:
+    told = {"confidence": answer.confidence, "accepted": answer.accepted, "version": answer.version}
+    return {**told, "labels": answer.labels} if sets else told
 
 
-def completion(answer: Answered, id: str, created: int, model: str) -> dict[str, Any]:
+def completion(answer: Answered, id: str, created: int, model: str, sets: bool = False) -> dict[str, Any]:
     """The whole answer."""
     choice = {
         "index": 0,
@@ -43,7 +44,7 @@ def completion(answer: Answered, id: str, created: int, model: str) -> dict[str,
         "logprobs": None,
         "finish_reason": "stop",
     }
-    document = {**_head(id, created, model, "chat.completion"), "choices": [choice], "kasauti": _told(answer)}
+    document = {**_head(id, created, model, "chat.completion"), "choices": [choice], "kasauti": _told(answer, sets)}
     given = answer.prediction
     if given.input_tokens:
         used = {"prompt_tokens": given.input_tokens, "completion_tokens": given.output_tokens}
@@ -51,7 +52,7 @@ def completion(answer: Answered, id: str, created: int, model: str) -> dict[str,
     return document
 
 
-def pieces(answer: Answered, id: str, created: int, model: str) -> Iterator[str]:
+def pieces(answer: Answered, id: str, created: int, model: str, sets: bool = False) -> Iterator[str]:
     """The answer as server-sent events. A category is known as a whole, so its text is one piece."""
     head = _head(id, created, model, "chat.completion.chunk")
     for delta, reason in (
@@ -62,7 +63,7 @@ def pieces(answer: Answered, id: str, created: int, model: str) -> Iterator[str]
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
         document: dict[str, Any] = {**head, "choices": [choice]}
         if reason:
-            document["kasauti"] = _told(answer)
+            document["kasauti"] = _told(answer, sets)
         yield f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
     yield "data: [DONE]\n\n"
 

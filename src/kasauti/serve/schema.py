@@ -62,6 +62,10 @@ def _complete(path: str, operation: Schema, task: Task) -> None:
     operation["responses"] |= {code: {"description": text, **problem} for code, text in codes.items()}
     if body:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if body:
+        about = "also give the set of labels that holds the true one as often as the version promises"
+        sets = {"type": "boolean", "default": False}
+        operation["parameters"] = [{"name": "sets", "in": "query", "description": about, "schema": sets}]
     if path == "/classify":
         operation["responses"]["200"] = _json("the answer", {"oneOf": [_answer(task), _answers(task)]})
     if path == "/v1/chat/completions":
@@ -125,13 +129,18 @@ def _shape(task: Task) -> Schema:
     }
 
 
+def _sets(task: Task) -> Schema:
+    """What is there only where it is asked for; null where the version promises no sets."""
+    return {"labels": {"type": ["array", "null"], "items": _shape(task)["category"]}}
+
+
 def _answer(task: Task) -> Schema:
     shape = {**_shape(task), "latency_ms": {"type": "number"}, "version": {"type": "integer"}}
-    return {"type": "object", "required": list(shape), "properties": shape}
+    return {"type": "object", "required": list(shape), "properties": {**shape, **_sets(task)}}
 
 
 def _answers(task: Task) -> Schema:
     each = {**_shape(task), "version": {"type": "integer"}}
-    one = {"type": "object", "required": list(each), "properties": each}
+    one = {"type": "object", "required": list(each), "properties": {**each, **_sets(task)}}
     shape = {"id": {"type": "string"}, "outputs": {"type": "array", "items": one}, "latency_ms": {"type": "number"}}
     return {"type": "object", "required": list(shape), "properties": shape}

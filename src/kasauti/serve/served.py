@@ -2,7 +2,7 @@
 
 Walks in: a task. Walks out: answers to rows, each with the version that gave it. It does not know HTTP or queues.
 
-A version is opened as the trial's was (same adapter, template, temperature, threshold), so what is served is what was
+A version is opened as the trial's was (same adapter, template, calibration, threshold), so what is served is what was
 judged. Another champion is loaded and warmed beside the one that answers, and then takes its place between two batches;
 the one before stays loaded, so that a rollback needs no load. A candidate answers its share of the callers, always the
 same ones: by a hash of who asks, or of the row where nobody says.
@@ -14,13 +14,18 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kasauti.core.errors import UsageError
 from kasauti.core.types import Approach, Example, Prediction, Task
 from kasauti.data.conversation import make_example
+from kasauti.measure.selective import is_accepted
 from kasauti.registry.answer import answer_of
-from kasauti.registry.threshold import is_accepted
+from kasauti.registry.promises import rule_of, set_of, threshold_of
 from kasauti.registry.versions import Registry, Version, task_of
+
+if TYPE_CHECKING:
+    from kasauti.measure.conformal import Conformal
 
 WARM_TEXTS = ("", "a", "The first words that a new process answers take longest. " * 4)
 
@@ -34,6 +39,9 @@ class Serving:
     """As it was when the version was judged."""
     approach: Approach
     threshold: float | None
+    """Confidence from which on an answer is accepted; None accepts nothing."""
+    sets: Conformal | None
+    """Makes the set of labels of a row; None where the version promises none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +61,8 @@ class Answered:
     """Always one of the task's labels."""
     confidence: float | None
     accepted: bool
+    labels: list[str] | None
+    """The set that holds the true label as often as the version promises; None where it promises none."""
     version: int
     prediction: Prediction
 
@@ -113,10 +123,10 @@ class Served:
         if number not in self._held:
             approach, version = self.registry.open(number)
             task = task_of(self.registry.task, version)
-            threshold = version.card["threshold"]["value"]
             for texts in (WARM_TEXTS[:1], WARM_TEXTS):  # one row, as most requests are, and several
                 approach.predict([row_of(task, dict.fromkeys(task.columns, text)) for text in texts])
-            self._held[number] = Serving(version=version, task=task, approach=approach, threshold=threshold)
+            threshold, sets = threshold_of(version.card), rule_of(task, version.card)
+            self._held[number] = Serving(version=version, task=task, approach=approach, threshold=threshold, sets=sets)
         return self._held[number]
 
     def answer(self, asked: Sequence[Question]) -> list[Answered]:
@@ -150,6 +160,7 @@ def _answers(serving: Serving, asked: Sequence[Question]) -> list[Answered]:
             category=answer_of(serving.task, one),
             confidence=one.confidence,
             accepted=is_accepted(one, serving.threshold),
+            labels=set_of(serving.task, serving.sets, one),
             version=serving.version.number,
             prediction=one,
         )

@@ -123,6 +123,40 @@ def coverage(one: Judged) -> str:
     return f"{surest}, {one.label} is right on {words.percent(right)}"
 
 
+def acceptance(shown: Sequence[Judged]) -> str:
+    """Over the table of thresholds: what the one that is asked for comes to, for the first approach that has one."""
+    found = next(((one, each) for one in shown for each in one.acceptance if each.chosen), None)
+    if found is None:
+        return "Which answers are accepted"
+    one, each = found
+    if each.value is None:
+        keeps = "is sure to keep" if each.rule == "exact" else "keeps"
+        return f"{one.label}: no confidence {keeps} {words.percent(each.wanted, 0)} right, so nothing is accepted"
+    said = f"{one.label} accepts {words.percent(each.coverage.value)} of the test rows"
+    right = words.percent(each.accuracy.value)
+    return said if each.accuracy.value is None else f"{said}, and {right} of those are right"
+
+
+def sets(shown: Sequence[Judged]) -> str:
+    """Over the table of sets of labels, for the first approach that has some."""
+    one = next((one for one in shown if one.sets), None)
+    if one is None:
+        return "Sets of labels"
+    each = one.sets[0]
+    held, size = words.percent(each.coverage.value), words.fraction(each.size.value, 2)
+    promised = words.percent(each.promised, 0)
+    return f"{one.label}: sets of {size} labels hold the true one in {held}, and {promised} was promised"
+
+
+def strange(shown: Sequence[Judged]) -> str:
+    """Over the table of inputs that belong to no label, for the first approach that was asked."""
+    one = next((one for one in shown if one.strange), None)
+    if one is None or one.strange is None:
+        return "Inputs out of scope"
+    area, taken = words.fraction(one.strange.by_confidence.value, 2), words.percent(one.strange.accepted.value)
+    return f"{one.label} tells inputs of no label by its confidence with AUROC {area}, and accepts {taken} of them"
+
+
 def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]], of: int) -> str:
     """Over the heat map; `of` is the number of labels of the whole matrix."""
     size = range(len(labels))

@@ -6,6 +6,7 @@ what a chart needs. It does not know templates.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -132,26 +133,40 @@ def reliability(one: Judged) -> Chart | None:
     return Chart(title, drawing, note=note)
 
 
-def coverage(one: Judged) -> Chart | None:
-    """Accuracy on the calls that are answered, when the least sure ones go to a person."""
-    if len(one.risk_coverage) < 2:
+def coverage(shown: Sequence[Judged]) -> Chart | None:
+    """Accuracy on the calls that are answered, when the least sure ones go to a person; the first approach with its
+    interval, the others beside it."""
+    known = [one for one in shown if len(one.risk_coverage) > 1]
+    if not known:
         return None
-    title = claims.coverage(one)
+    title = claims.coverage(known[0])
+    series = [_curve(one, chosen=at == 0, named=len(known) > 1) for at, one in enumerate(known)]
+    low = max(0.0, min(value for one in series for _, value in one.points) - 0.05)
+    series = [dataclasses.replace(one, bounds=[(max(low, a), b) for a, b in one.bounds]) for one in series]
+
+    def draw(width: int) -> Svg:
+        return charts.lines(
+            series,
+            width,
+            title=title,
+            span=(low, 1.0),
+            height=330,
+            says_x=lambda v: words.percent(v, 0),
+            says_y=lambda v: words.percent(v, 0),
+            x_name="share of calls answered, surest first",
+            y_name="share of them that is right",
+        )
+
+    note = "Shaded: 95% interval of each point by itself." if series[0].bounds else ""
+    return chart(title, draw, note=note)
+
+
+def _curve(one: Judged, *, chosen: bool, named: bool) -> charts.Series:
+    """Some points of a curve, the last one among them."""
     every = max(1, len(one.risk_coverage) // CURVE)
-    kept = [*one.risk_coverage[:-1:every], one.risk_coverage[-1]]
-    low = max(0.0, min(accuracy for _, accuracy in kept) - 0.05)
-    drawing = charts.lines(
-        [charts.Series("", kept, chosen=True)],
-        PANEL,
-        title=title,
-        span=(low, 1.0),
-        height=330,
-        says_x=lambda v: words.percent(v, 0),
-        says_y=lambda v: words.percent(v, 0),
-        x_name="share of calls answered, surest first",
-        y_name="share of them that is right",
-    )
-    return Chart(title, drawing)
+    places = [*range(0, len(one.risk_coverage) - 1, every), len(one.risk_coverage) - 1]
+    bounds = [one.risk_bounds[at] for at in places] if one.risk_bounds and chosen else []
+    return charts.Series(one.label if named else "", [one.risk_coverage[at] for at in places], bounds, chosen)
 
 
 def confusion(trial: Trial) -> Chart | None:

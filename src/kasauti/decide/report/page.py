@@ -43,6 +43,13 @@ def render_report(trial: Mapping[str, Any]) -> str:
         "cost": draw.cost(read),
         "comparisons_claim": claims.comparisons(read),
         "calibration": _calibration(read),
+        "coverage": draw.coverage(_sure(read)),
+        "accepting": [one for one in _sure(read) if one.acceptance],
+        "accepting_claim": claims.acceptance(_sure(read)),
+        "in_sets": [one for one in _sure(read) if one.sets],
+        "sets_claim": claims.sets(_sure(read)),
+        "strange": [one for one in _sure(read) if one.strange],
+        "strange_claim": claims.strange(_sure(read)),
         "errors": _errors(read),
         "classes": _classes(read),
         "curves": [figure for figure in (draw.rows_curve(read), draw.epochs(read)) if figure],
@@ -70,7 +77,9 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("approaches", "Approaches"): bool(read.approaches or values["failed"]),
         ("cost", "Cost and speed"): bool(read.approaches),
         ("comparisons", "Comparisons"): bool(read.comparisons),
-        ("confidence", "Confidence"): bool(values["calibration"]),
+        ("confidence", "Confidence"): any(
+            values[part] for part in ("calibration", "coverage", "accepting", "in_sets", "strange")
+        ),
         ("errors", "Errors"): bool(values["errors"]),
         ("classes", "Labels"): bool(values["classes"]),
         ("learning", "Learning"): bool(values["curves"]),
@@ -98,11 +107,15 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
 
 
 def _calibration(trial: Trial) -> list[Any]:
-    """Reliability of what is shipped and of the tuned approach, and accuracy against coverage of the first."""
-    shown = _distinct([trial.ship, trial.tuned()])
-    figures = [draw.reliability(one) for one in shown]
-    figures += [draw.coverage(one) for one in shown[:1]]
-    return [figure for figure in figures if figure]
+    """Reliability of what is shipped, and of the tuned or the classical approach beside it."""
+    return [figure for figure in map(draw.reliability, _sure(trial)[:2]) if figure]
+
+
+def _sure(trial: Trial) -> list[Judged]:
+    """The approaches whose confidence is shown: what is shipped, the tuned and the classical one; the best where none
+    of them is there."""
+    classical = next((one for one in trial.approaches if one.family == "classical"), None)
+    return _distinct([trial.ship, trial.tuned(), classical]) or list(trial.approaches[:1])
 
 
 def _distinct(found: list[Judged | None]) -> list[Judged]:

@@ -40,6 +40,53 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """A threshold, and what it came to on the test rows."""
+
+    goal: str
+    wanted: float | None
+    rule: str
+    error: float | None
+    """Probability that its promise does not hold; None for a plain one, which has none."""
+    value: float | None
+    chosen: bool
+    coverage: Figure
+    accuracy: Figure
+    against_plain: Figure
+    """Share of the answers that it accepts more, or below 0 less, than the plain rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Sets of labels, and how often they held the true one on the test rows."""
+
+    by_label: bool
+    promised: float | None
+    rows: int | None
+    """Validation rows that they stand on."""
+    coverage: Figure
+    probable: Figure
+    """The same without the answer, which is always put in: what the promise is about."""
+    expected: Figure
+    """Where that lies in 95 of 100 cases, by luck alone."""
+    size: Figure
+    one_label: Figure
+    lowest: Figure
+    """Coverage of the label whose rows are covered least."""
+    lowest_label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strange:
+    """Inputs that belong to no label, and how they are told from the others."""
+
+    rows: int | None
+    by_confidence: Figure
+    by_mass: Figure
+    accepted: Figure
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """One approach as it was judged."""
 
@@ -65,6 +112,13 @@ class Judged:
     bins: tuple[Bin, ...]
     risk_coverage: tuple[tuple[float, float], ...]
     """(share of calls answered, accuracy on them), by ascending share."""
+    risk_bounds: tuple[tuple[float, float], ...]
+    """The 95% interval of each of those accuracies; empty where the trial has not all of them."""
+    aurc: Figure
+    """Area under risk over coverage."""
+    acceptance: tuple[Accepted, ...]
+    sets: tuple[Sets, ...]
+    strange: Strange | None
     about: Mapping[str, Any]
     chosen: bool
 
@@ -157,6 +211,11 @@ def read_trial(raw: Mapping[str, Any]) -> Trial:
 def _judged(raw: Mapping[str, Any], ship: Any) -> Judged:
     name = str(raw.get("name", "?"))
     number = words.finite
+    curve = tuple(_pairs(sequence(raw, "risk_coverage"), "coverage", "accuracy"))
+    ends = [one for one in sequence(raw, "risk_coverage") if isinstance(one, Mapping)]
+    ends.sort(key=lambda one: number(one.get("coverage")) or 0.0)
+    bounds = [(low, high) for low, high in ((number(e.get("low")), number(e.get("high"))) for e in ends)
+              if low is not None and high is not None]  # fmt: skip
     return Judged(
         name=name,
         label=str(raw.get("label") or name),
@@ -176,7 +235,12 @@ def _judged(raw: Mapping[str, Any], ship: Any) -> Judged:
         fit_seconds=number(raw.get("fit_seconds")),
         fitted_on=tuple(str(part) for part in sequence(raw, "fitted_on")),
         bins=tuple(_bin(one) for one in sequence(raw, "reliability") if _is_bin(one)),
-        risk_coverage=tuple(_pairs(sequence(raw, "risk_coverage"), "coverage", "accuracy")),
+        risk_coverage=curve,
+        risk_bounds=tuple(bounds) if len(bounds) == len(curve) else (),
+        aurc=_figure(raw.get("aurc")),
+        acceptance=tuple(_accepted(one) for one in sequence(raw, "acceptance") if isinstance(one, Mapping)),
+        sets=tuple(_sets(one) for one in sequence(raw, "conformal") if isinstance(one, Mapping)),
+        strange=_strange(table(raw, "out_of_scope")),
         # a list of rows, such as a loss curve, is drawn and not written out
         about={key: value for key, value in table(raw, "about").items() if not sequence_of_rows(value)},
         chosen=name == ship,
@@ -189,6 +253,49 @@ def _figure(value: Any, ends: Any = None) -> Figure:
         return Figure(words.finite(value.get("value")), words.finite(value.get("low")), words.finite(value.get("high")))
     ends = ends if isinstance(ends, Mapping) else {}
     return Figure(words.finite(value), words.finite(ends.get("low")), words.finite(ends.get("high")))
+
+
+def _accepted(raw: Mapping[str, Any]) -> Accepted:
+    tested = table(raw, "test")
+    return Accepted(
+        goal=str(raw.get("goal") or ""),
+        wanted=words.finite(raw.get("wanted")),
+        rule=str(raw.get("rule") or ""),
+        error=words.finite(raw.get("error")),
+        value=words.finite(raw.get("value")),
+        chosen=raw.get("chosen") is True,
+        coverage=_figure(tested.get("coverage")),
+        accuracy=_figure(tested.get("accuracy")),
+        against_plain=_figure(tested.get("against_plain")),
+    )
+
+
+def _sets(raw: Mapping[str, Any]) -> Sets:
+    rows = words.finite(raw.get("rows"))
+    return Sets(
+        by_label=raw.get("by_label") is True,
+        promised=words.finite(raw.get("promised")),
+        rows=None if rows is None else int(rows),
+        coverage=_figure(raw.get("coverage")),
+        probable=_figure(raw.get("probable")),
+        expected=_figure(None, raw.get("expected")),
+        size=_figure(raw.get("size")),
+        one_label=_figure(raw.get("one_label")),
+        lowest=_figure(raw.get("lowest")),
+        lowest_label=str(table(raw, "lowest").get("label") or ""),
+    )
+
+
+def _strange(raw: Mapping[str, Any]) -> Strange | None:
+    rows, areas = words.finite(raw.get("rows")), table(raw, "auroc")
+    if not raw:
+        return None
+    return Strange(
+        rows=None if rows is None else int(rows),
+        by_confidence=_figure(areas.get("confidence")),
+        by_mass=_figure(areas.get("log_mass")),
+        accepted=_figure(raw.get("accepted")),
+    )
 
 
 def _is_bin(raw: Any) -> bool:
