@@ -12,7 +12,8 @@ from tests.tiny import ARCHITECTURES, END, SLIDING, VOCABULARY, WINDOW, fresh_ne
 from kasauti.core.errors import ModelError
 from kasauti.model.adapters import LoraSettings, attach
 from kasauti.model.labels import build_trie
-from kasauti.model.posterior import common_prefix, compute_prefix, label_log_probabilities
+from kasauti.model.posterior import label_log_probabilities
+from kasauti.model.prefix import common_prefix, compute_prefix
 
 TOKENS = st.integers(3, VOCABULARY - 1)
 FEW = st.integers(3, 6)  # few tokens make shared beginnings, and labels that begin others

@@ -98,7 +98,7 @@ class Asker:
         return self._prefix
 
     def _fixed_prefix(self) -> Any:
-        from kasauti.model.posterior import common_prefix, compute_prefix
+        from kasauti.model.prefix import common_prefix, compute_prefix
 
         fields = [dict.fromkeys(self.task.columns, word) for word in ("a", "Z", "7")]
         rows = [Example(id="", fields=f, template=self.task.input, answer=None) for f in fields]

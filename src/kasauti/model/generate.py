@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from kasauti.model.posterior import Prefix, begins, prefix_cache
+from kasauti.model.prefix import Prefix, begins, prefix_cache
 
 
 @dataclass(frozen=True, slots=True)
