@@ -54,7 +54,7 @@ def test_any_text_is_answered_and_the_beginning_computed_ahead_changes_nothing(h
     _, bench = here
     rows = [row_of(bench.task, text) for text in texts]
     asking, plain = asker(bench), asker(bench)
-    plain._fixed_prefix = lambda: None
+    plain._beginning = ()
     found = asking.log_probabilities(rows)
     np.testing.assert_allclose(found, plain.log_probabilities(rows), atol=1e-4)
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-9)
@@ -64,11 +64,12 @@ def test_the_beginning_is_computed_once_and_stops_before_what_a_row_says(here):
     made, bench = here
     asking = asker(bench)
     asking.log_probabilities(made.split.test[:2])
-    prefix = asking._prefix
-    assert all(tuple(p[: len(prefix.ids)]) == prefix.ids for p in asking.prompts(made.split.test))
-    assert "Complaint" in bench.tokenizer.decode(prefix.ids)
+    beginning = asking.beginning
+    assert all(tuple(p[: len(beginning)]) == beginning for p in asking.prompts(made.split.test))
+    assert "Complaint" in bench.tokenizer.decode(beginning)
+    prefix = asking.engine.prefix(beginning)
     asking.log_probabilities(made.split.test[2:4])
-    assert asking._prefix is prefix
+    assert asking.engine.prefix(beginning) is prefix
 
 
 def test_progress_counts_every_row(here):

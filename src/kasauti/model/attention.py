@@ -189,7 +189,7 @@ def _join(parts: list[tuple[torch.Tensor, torch.Tensor] | None]) -> torch.Tensor
         return there[0][0]
     logs_p = torch.stack([logs for _, logs in there])
     weights_p = torch.softmax(logs_p, dim=0).unsqueeze(-1)
-    joined = there[0][0].float().mul_(weights_p[0]) if there[0][0].dtype != torch.float32 else there[0][0] * weights_p[0]
+    joined = there[0][0].float() * weights_p[0]
     for (out, _), weight in zip(there[1:], weights_p[1:], strict=True):
         joined.addcmul_(out.float(), weight)
     return joined

@@ -100,11 +100,9 @@ def edge_log_probabilities(
     root = [edge for edge, node in enumerate(trie.edge_nodes) if node == 0]
     texts = Texts(model, rows, prefix)
     whole = sum(map(len, rows)) + len(rows) * trie.size <= batch_tokens or trie.size == 0
-    parts = pieces(trie, trie.size if whole else max(8, batch_tokens // len(rows))) if trie.size else ()
-    if whole:  # one pass, also where a single row is longer than it should be
-        logits_nv = texts.run(parts[0] if parts else None)
-    else:
-        logits_nv = texts.run(None, keep=True)
+    most = trie.size if whole else max(8, batch_tokens // len(rows) - max(trie.depths))
+    parts = pieces(trie, most) if trie.size else ()
+    logits_nv = texts.run(parts[0] if whole and parts else None, keep=not whole)
     tokens = torch.tensor([trie.edge_tokens[edge] for edge in root])
     out_be[:, root] = picked(logits_nv[: len(rows)], 1, torch.zeros(len(root), dtype=torch.long), tokens)
     for part in parts:
