@@ -101,6 +101,7 @@ def lm_eval(model: Any, asked: Questions) -> Ask:
 
 def cappr(model: Any, asked: Questions) -> Ask:
     """CAPPr with the beginning in its cache; log-probabilities summed over the whole label."""
+    _caches_as_tuples()
     with _silence():
         from cappr.huggingface.classify import cache_model, log_probs_conditional
 
@@ -114,6 +115,21 @@ def cappr(model: Any, asked: Questions) -> Ask:
         return [int(np.argmax([sum(one) for one in row])) for row in logs]
 
     return ask
+
+
+def _caches_as_tuples() -> None:
+    """Two methods that Transformers 5 took away and CAPPr 0.9.6 imports."""
+    from transformers import DynamicCache
+
+    def from_legacy_cache(layers: Any) -> Any:
+        cache = DynamicCache()
+        for at, (keys, values) in enumerate(layers or ()):
+            cache.update(keys, values, at)
+        return cache
+
+    if not hasattr(DynamicCache, "from_legacy_cache"):
+        DynamicCache.from_legacy_cache = staticmethod(from_legacy_cache)
+        DynamicCache.to_legacy_cache = lambda self: tuple((layer.keys, layer.values) for layer in self.layers)
 
 
 def ctranslate2(model: Any, asked: Questions) -> Ask:

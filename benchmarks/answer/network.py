@@ -79,7 +79,7 @@ def questions(labels: int, prefix: int, texts: int, *, words: int = 16384, seed:
     return Questions(beginning, {f"label {at}": ids for at, ids in enumerate(made)}, asked, truth)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def network(asked: Questions, shape: dict[str, Any] = SHAPE, *, dtype: torch.dtype = torch.float32) -> Any:
     """The network that answers these questions."""
     torch.manual_seed(0)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tests.tiny import plain_log_probability
 
 from kasauti.approaches.ask import SLACK, Asker
 from kasauti.approaches.workbench import Workbench
@@ -90,6 +91,22 @@ def test_an_untrained_model_that_goes_on_writing_is_cut_and_unparsable(here):
         if one.ended is Ended.UNPARSABLE:
             assert one.answer is None
             assert one.raw not in bench.task.labels
+
+
+def test_labels_of_one_sign_with_spaces_and_in_devanagari_have_the_probability_of_a_plain_pass(here):
+    made, bench = here
+    names = ["r", "refund", "refund late", "refund later", "पैसा", "पैसा वापस", "पैसा वापस नहीं आया", "card – lost"]
+    task = dataclasses.replace(bench.task, labels=dict.fromkeys(names, ""), fallback=None)
+    asking = Asker(bench.loaded(), bench.frozen, task, lambda row: messages(task, row, with_answer=False))
+    rows = made.split.test[:2]
+    ids = [[asking.trie.edge_tokens[edge] for edge in path] for path in asking.trie.label_edges]
+    joint = np.array(
+        [[plain_log_probability(bench.loaded().model, p, one) for one in ids] for p in asking.prompts(rows)]
+    )
+    wanted = joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
+    np.testing.assert_allclose(asking.log_probabilities(rows), wanted, atol=1e-4)
+    best = asking.engine.best(asking.prompts(rows), asking.trie)
+    assert [one.label for one in best] == wanted.argmax(axis=1).tolist()
 
 
 def test_labels_that_begin_others_are_told_apart(here):

@@ -91,7 +91,8 @@ class Pass:
         texts, out_n = sum(self.lengths), []
         if self.lengths:
             kept = (self._padded(k_n[:texts]), self._padded(v_n[:texts]))
-            out, logs = _part(_heads(self._padded(q_n[:texts])), *map(_heads, kept), scale, causal=True)
+            q_b = self._padded(q_n[:texts])
+            out, logs = _part(_heads(q_b), _heads(kept[0]), _heads(kept[1]), scale, causal=True)
             own = (self._flat(out), self._flat(logs))
             out_n.append(_join([own, _cut(before, 0, texts)]))
             if self.left is not None and self.branches is None:
@@ -113,7 +114,7 @@ class Pass:
         )
         if self.left is not None:
             self.left.append((k_b, v_b))
-        out, logs = _part(_heads(q_b), *map(_heads, kept), scale, bias=of.kept_bias)
+        out, logs = _part(_heads(q_b), _heads(kept[0]), _heads(kept[1]), scale, bias=of.kept_bias)
         parts = [(out.flatten(0, 1), logs.flatten(0, 1))]
         blocks = of.blocks
         if blocks.queries_ns is not None:
@@ -122,7 +123,7 @@ class Pass:
         bias = blocks.bias
         if len(bias) != len(q_b):
             bias = bias.repeat(len(q_b) // len(bias), 1, 1, 1)
-        out, logs = _part(*map(_heads, (q_b, k_b, v_b)), scale, bias=bias)
+        out, logs = _part(_heads(q_b), _heads(k_b), _heads(v_b), scale, bias=bias)
         if blocks.places_r is not None:
             out, logs = (x.reshape(of.rows, -1, *x.shape[2:])[:, blocks.places_r] for x in (out, logs))
         parts.append((out.flatten(0, 1), logs.flatten(0, 1)))
@@ -236,7 +237,7 @@ def _matrix_unit() -> bool:
 
 
 def branch_attention(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -255,7 +256,7 @@ def branch_attention(
         )
         return plain
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = branches.attend(int(module.layer_idx), query, key, value, scale)  # type: ignore[arg-type]
+    out = branches.attend(int(module.layer_idx), query, key, value, scale)
     return out[None].to(query.dtype), None
 
 

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
+import numpy as np
 from numpy.typing import NDArray
 
 from kasauti.core.errors import ModelError
@@ -101,7 +101,7 @@ class Engine:
         normalise: bool = True,
         batch_tokens: int | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> NDArray[Any]:
+    ) -> NDArray[np.float64]:
         """log P(label | prompt) for every prompt and label, float64 [rows, labels].
 
         Args:
@@ -113,10 +113,11 @@ class Engine:
             ModelError: as `label_log_probabilities`; no adapter of this name.
         """
         with self.under(adapter):
-            return label_log_probabilities(
+            logs: NDArray[np.float64] = label_log_probabilities(
                 self.model, prompts, trie, prefix=self._prefix_for(prompts, beginning, adapter), normalise=normalise,
                 memory=self.memory, batch_tokens=batch_tokens, progress=progress,
             )  # fmt: skip
+            return logs
 
     def best(
         self,
@@ -154,7 +155,7 @@ class Engine:
                 )
                 for row, line in zip(undecided, logs, strict=True):
                     top = int(line.argmax())
-                    p = float(torch.tensor(line[top]).exp())
+                    p = float(np.exp(line[top]))
                     found[row] = Best(label=top, low=p, high=p, opened=trie.size)
         return [one for _, one in sorted(found.items()) if one is not None]
 
@@ -181,8 +182,8 @@ class Engine:
         heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         # Twice: while a round's are added to those before, both are there. float32, the widest they may be kept in.
-        each = 2 * 2 * 4 * heads * size * text.num_hidden_layers
-        return max(64, self.memory // each // 2)
+        each: int = 2 * 2 * 4 * heads * size * text.num_hidden_layers
+        return max(64, int(self.memory // each // 2))
 
     def prefix(self, ids: Sequence[int], *, adapter: str | None = None) -> Prefix | None:
         """The beginning computed under an adapter, now or before; None for no ids."""
@@ -218,7 +219,7 @@ class Engine:
         self._prefixes.clear()
 
     def _forget_if_changed(self) -> None:
-        merged = ()
+        merged: tuple[tuple[str, ...], ...] = ()
         if self.adapters:  # merged into the same memory, through `.data`
             merged = tuple(tuple(m.merged_adapters) for m in self.model.modules() if hasattr(m, "merged_adapters"))
         state = hash((merged, *(_state(p) for p in self.model.parameters())))

@@ -75,10 +75,10 @@ def _piece(
         queries.append(block)
     width, size = max(map(len, keys)), min(BLOCK, len(nodes))
     sees = np.zeros((len(queries), size, width), dtype=np.bool_)
-    for block, (asked, there) in enumerate(zip(queries, keys, strict=True)):
+    for number, (asked, there) in enumerate(zip(queries, keys, strict=True)):
         at = {place: column for column, place in enumerate(there)}
         for line, query in enumerate(asked):
-            sees[block, line, [at[place] for place in seen[query]]] = True
+            sees[number, line, [at[place] for place in seen[query]]] = True
     edges = [(edge, place) for place, node in enumerate(nodes) if node in own for edge in leaving.get(node, [])]
     return Piece(
         tokens=tuple(trie.tokens[node - 1] for node in nodes),

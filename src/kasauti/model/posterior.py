@@ -37,10 +37,10 @@ def tokens_for(model: Any, memory: int) -> int:
     """Tokens of a pass that takes about so many bytes: activations of a layer (held twice), and logits of every
     token."""
     text = model.config.get_text_config()
-    hidden = text.hidden_size
-    inner = getattr(text, "intermediate_size", None) or 4 * hidden
-    width = model.dtype.itemsize
-    each = 2 * width * (4 * hidden + 3 * inner) + 3 * 4 * hidden + width * text.vocab_size
+    hidden: int = text.hidden_size
+    inner: int = getattr(text, "intermediate_size", None) or 4 * hidden
+    width = int(model.dtype.itemsize)
+    each: int = 2 * width * (4 * hidden + 3 * inner) + 3 * 4 * hidden + width * text.vocab_size
     best = TOKENS.get(model.device.type, TOKENS["cuda"])
     return max(64, min(best, memory // each))
 
