@@ -138,7 +138,7 @@ def tokenizer(words: int) -> PreTrainedTokenizerFast:
     raw = Tokenizer(models.WordLevel({f"w{at}": at for at in range(words)}, unk_token=f"w{UNKNOWN}"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token=f"w{END}", unk_token=f"w{UNKNOWN}", eos_token=f"w{END}"
+        tokenizer_object=raw, pad_token=f"w{END}", unk_token=f"w{UNKNOWN}", eos_token=f"w{END}", bos_token="w0"
     )
 
 

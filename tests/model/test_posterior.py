@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM
 from transformers.models.gemma2.configuration_gemma2 import Gemma2Config
 
 from kasauti.core.errors import ModelError
-from kasauti.model import attention
+from kasauti.model import attention, padded
 from kasauti.model.adapters import LoraSettings, attach
+from kasauti.model.engine import Engine
 from kasauti.model.fits import packs
 from kasauti.model.labels import build_trie
 from kasauti.model.posterior import label_log_probabilities, tokens_for
@@ -78,14 +79,19 @@ def test_every_architecture_is_asked_in_packed_passes(name):
     assert packs(network(name))
 
 
-def test_a_network_with_soft_capped_scores_is_not_packed_and_exact_all_the_same():
+def test_a_network_with_soft_capped_scores_is_not_packed_and_exact_all_the_same(monkeypatch):
     config = Gemma2Config(**{**SIZES, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 5.0}, head_dim=8)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     assert not packs(model)
-    labels = {"a": [3, 4, END], "b": [3, END], "c": [6, END]}
-    found = label_log_probabilities(model, [[9, 8, 7], [9, 5]], build_trie(labels), normalise=False)
-    np.testing.assert_allclose(found, brute_force(model, [[9, 8, 7], [9, 5]], labels), atol=1e-4)
+    labels, prompts = some_labels(60), [[9, 8, 7], [9, 5]]
+    wanted = brute_force(model, prompts, labels)
+    for logit_bytes in (2**28, 4096):  # whole, and the trie in pieces
+        monkeypatch.setattr(padded, "LOGIT_BYTES", logit_bytes)
+        found = label_log_probabilities(model, prompts, build_trie(labels), normalise=False)
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    best = Engine(model).best(prompts, build_trie(labels))
+    assert [one.label for one in best] == wanted.argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize("batch", [None, 40])

@@ -200,6 +200,8 @@ def _part(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, *, causal: bool = False, bias: Any = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention over these keys alone: output [B, L, H, D] and its log-sum-exp [B, L, H] in float32."""
+    if bias is not None and bias.dtype != q.dtype:  # as under autocast
+        bias = bias.clamp(min=torch.finfo(q.dtype).min).to(q.dtype)
     if q.device.type == "cpu" and q.shape[-1] == v.shape[-1]:
         out, logs = _flash(q, k, v, 0.0, causal, attn_mask=bias, scale=scale)
         return out.transpose(1, 2), logs.transpose(1, 2)

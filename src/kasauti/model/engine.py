@@ -151,8 +151,9 @@ class Engine:
             undecided = [row for row, one in found.items() if one is None]
             if undecided:
                 logs = label_log_probabilities(
-                    self.model, [prompts[row] for row in undecided], trie, prefix=prefix, memory=self.memory
-                )
+                    self.model, [prompts[row] for row in undecided], trie, prefix=prefix, memory=self.memory,
+                    progress=None if packs(self.model) else progress,
+                )  # fmt: skip
                 for row, line in zip(undecided, logs, strict=True):
                     top = int(line.argmax())
                     p = float(np.exp(line[top]))

@@ -46,6 +46,8 @@ class Piece:
     """For each block, the places that one of its queries may see, filled up with place 0."""
     sees: NDArray[np.bool_]
     """[blocks, queries, keys]."""
+    paths: tuple[tuple[int, ...], ...]
+    """For each token, the places on the way to it, itself included."""
 
 
 @lru_cache(maxsize=32)
@@ -63,6 +65,11 @@ def pieces(trie: LabelTrie, most: int) -> tuple[Piece, ...]:
         place = {node: at for at, node in enumerate(nodes)}
         made.append(_piece(trie, nodes, [[place[n] for n in paths[node - 1]] for node in nodes], leaving, set(own)))
     return tuple(made)
+
+
+def root_edges(trie: LabelTrie) -> list[int]:
+    """The edges that leave the prompt's last token."""
+    return [edge for edge, node in enumerate(trie.edge_nodes) if node == 0]
 
 
 def _piece(
@@ -89,6 +96,7 @@ def _piece(
         queries=tuple((*block, *[block[-1]] * (size - len(block))) for block in queries),
         keys=tuple((*block, *[0] * (width - len(block))) for block in keys),
         sees=sees,
+        paths=tuple(map(tuple, seen)),
     )
 
 
@@ -97,7 +105,7 @@ def edge_log_probabilities(
 ) -> NDArray[np.float64]:
     """log P of every trie edge for every row, [rows, edges]; rows are what follows the prefix."""
     out_be = np.empty((len(rows), len(trie.edge_nodes)))
-    root = [edge for edge, node in enumerate(trie.edge_nodes) if node == 0]
+    root = root_edges(trie)
     texts = Texts(model, rows, prefix)
     whole = sum(map(len, rows)) + len(rows) * trie.size <= batch_tokens or trie.size == 0
     most = trie.size if whole else max(8, batch_tokens // len(rows) - max(trie.depths))
