@@ -38,9 +38,16 @@ from kasauti.model.labels import build_trie
 from run import RESULTS, machine
 
 CASES = [(labels, prefix) for labels in (12, 77, 150) for prefix in (150, 500)]
+"""Labels, and tokens that all prompts begin with."""
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 TEXTS = 64
 NEW = 20
+LEAST = {"batched_generate": 8, "ctranslate2": 16, "kasauti_posterior": 16, "kasauti_best": 16}
+"""Texts that an engine which batches is asked at least, whatever they take; others one."""
+QUICK, FULL = 1.5, 60.0
+"""Seconds of an engine's measurement, about."""
+END_OF_QUICK = 240.0
+"""Seconds after which a quick run begins no further measurement."""
 
 
 def matrix_rate(dtype: torch.dtype, width: int) -> float:
@@ -72,13 +79,14 @@ def measure(name: str, model: Any, asked: Questions, seconds: float, rate: float
     """Texts a second of an engine and its answers; None for one that is not there or would take too long."""
     multiplied = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
     expected = 2 * multiplied * tokens_of(name, asked) / rate
-    if expected > 5 * seconds:
+    if expected > 8 * seconds:
         print(f"{name}: left out, one text would take about {expected:.0f} s", file=sys.stderr)
         return None
-    count = max(1, min(TEXTS, int(seconds / expected)))
+    count = max(LEAST.get(name, 1), min(TEXTS, int(seconds / expected)))
     try:
         ask: Ask = ENGINES[name](model, asked)
-        ask(1)
+        if expected < seconds:  # a warm-up
+            ask(1)
         began = time.perf_counter()
         answers = ask(count)
         taken = time.perf_counter() - began
@@ -96,13 +104,22 @@ def measure(name: str, model: Any, asked: Questions, seconds: float, rate: float
 
 
 def compare(
-    labels: int, prefix: int, names: Sequence[str], shape: dict[str, Any], dtype: str, seconds: float
+    labels: int,
+    prefix: int,
+    names: Sequence[str],
+    shape: dict[str, Any],
+    dtype: str,
+    seconds: float,
+    until: float = float("inf"),
 ) -> list[dict[str, Any]]:
-    """All engines on one case."""
+    """All engines on one case; none is begun after `until` on the clock of `time.monotonic`."""
     asked = questions(labels, prefix, TEXTS, words=shape["vocab_size"])
     model = network(asked, shape, dtype=DTYPES[dtype])
     found: dict[str, dict[str, Any]] = {}
     for name in names:
+        if time.monotonic() > until:
+            print(f"{name}: left out, the time is over", file=sys.stderr)
+            continue
         rate = matrix_rate(DTYPES[dtype], shape["hidden_size"])
         with torch.inference_mode():
             one = measure(name, model, asked, seconds, rate)
@@ -136,10 +153,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(given.threads)
     cases = [tuple(map(int, case.split(":"))) for case in given.cases.split(",")] if given.cases else CASES
     names = given.engines.split(",") if given.engines else list(ENGINES)
-    seconds = given.seconds or (3.0 if given.quick else 60.0)
+    seconds = given.seconds or (QUICK if given.quick else FULL)
+    until = time.monotonic() + END_OF_QUICK if given.quick else float("inf")
     found = []
     for labels, prefix in cases:
-        found += compare(labels, prefix, names, SHAPE | {"num_hidden_layers": given.layers}, given.dtype, seconds)
+        found += compare(
+            labels, prefix, names, SHAPE | {"num_hidden_layers": given.layers}, given.dtype, seconds, until
+        )
     kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "shape": SHAPE, "cases": found}
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"labels{'_quick' if given.quick else ''}.json", kept)

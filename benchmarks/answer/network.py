@@ -83,7 +83,10 @@ def questions(labels: int, prefix: int, texts: int, *, words: int = 16384, seed:
 def network(asked: Questions, shape: dict[str, Any] = SHAPE, *, dtype: torch.dtype = torch.float32) -> Any:
     """The network that answers these questions."""
     torch.manual_seed(0)
-    config = LlamaConfig(**shape, initializer_range=0.002, eos_token_id=END, pad_token_id=END, bos_token_id=None)
+    config = LlamaConfig(
+        **shape, initializer_range=0.002, eos_token_id=END, pad_token_id=END, bos_token_id=None,
+        architectures=["LlamaForCausalLM"],
+    )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32).eval()
     words, hidden, classes = shape["vocab_size"], shape["hidden_size"], len(asked.labels)
     own = hidden - classes - 1  # dimensions of words, then one of each class, then one that is always on
