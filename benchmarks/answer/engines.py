@@ -10,6 +10,7 @@ installed, or does not take this network, raises when it is made.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import tempfile
@@ -133,13 +134,14 @@ def _caches_as_tuples() -> None:
 
 
 def ctranslate2(model: Any, asked: Questions) -> Ask:
-    """CTranslate2, generating in batches behind a beginning that it keeps."""
+    """CTranslate2, generating in batches behind a beginning that it keeps; in float32, its best on a CPU beside
+    integers."""
     import ctranslate2 as library
 
     folder = tempfile.TemporaryDirectory()
     words = tokenizer(model.config.vocab_size)
     with _silence():
-        model.to(torch.float32).save_pretrained(f"{folder.name}/model")
+        copy.deepcopy(model).to(torch.float32).save_pretrained(f"{folder.name}/model")
         words.save_pretrained(f"{folder.name}/model")
         library.converters.TransformersConverter(f"{folder.name}/model").convert(f"{folder.name}/made")
     generator = library.Generator(

@@ -155,12 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = given.engines.split(",") if given.engines else list(ENGINES)
     seconds = given.seconds or (QUICK if given.quick else FULL)
     until = time.monotonic() + END_OF_QUICK if given.quick else float("inf")
-    found = []
+    shape, found = SHAPE | {"num_hidden_layers": given.layers}, []
     for labels, prefix in cases:
-        found += compare(
-            labels, prefix, names, SHAPE | {"num_hidden_layers": given.layers}, given.dtype, seconds, until
-        )
-    kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "shape": SHAPE, "cases": found}
+        found += compare(labels, prefix, names, shape, given.dtype, seconds, until)
+    kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "shape": shape, "cases": found}
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"labels{'_quick' if given.quick else ''}.json", kept)
     print(json.dumps({"cases": found}))
