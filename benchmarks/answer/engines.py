@@ -101,7 +101,11 @@ def lm_eval(model: Any, asked: Questions) -> Ask:
 
 
 def cappr(model: Any, asked: Questions) -> Ask:
-    """CAPPr with the beginning in its cache; log-probabilities summed over the whole label."""
+    """CAPPr with the beginning in its cache; log-probabilities summed over the whole label.
+
+    One text a batch, which is as many sequences as labels: with texts of different lengths in one, all but the longest
+    were answered wrongly (5 of 13 right).
+    """
     _caches_as_tuples()
     with _silence():
         from cappr.huggingface.classify import cache_model, log_probs_conditional
@@ -112,7 +116,7 @@ def cappr(model: Any, asked: Questions) -> Ask:
     def ask(count: int) -> list[int]:
         texts = [spelled(text) for text in asked.texts[:count]]
         with _silence():
-            logs = log_probs_conditional(texts, labels, kept, show_progress_bar=False, batch_size=4)
+            logs = log_probs_conditional(texts, labels, kept, show_progress_bar=False, batch_size=1)
         return [int(np.argmax([sum(one) for one in row])) for row in logs]
 
     return ask

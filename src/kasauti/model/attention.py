@@ -17,12 +17,14 @@ without one the library's own SDPA.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import torch
+
+from kasauti.model.last import last_layer_at
 
 NAME = "kasauti_branches"
 MATH_SCORES = 2**26
@@ -74,6 +76,8 @@ class Pass:
     kept: Layers = ()
     """What the rows' earlier tokens left, [rows, kept, heads, size]; read where no texts run in this pass."""
     branches: Branches | None = None
+    places: torch.Tensor | None = None
+    """Positions whose logits are needed; None for all."""
     left: list[tuple[torch.Tensor, torch.Tensor]] | None = None
     """A list to collect what these tokens leave for later passes, [rows, longest, heads, size] a layer."""
     _index: tuple[torch.Tensor, torch.Tensor] | None = field(default=None, init=False)
@@ -262,6 +266,11 @@ def branch_attention(
     return out[None].to(query.dtype), None
 
 
+def _places(kwargs: Mapping[str, Any]) -> torch.Tensor | None:
+    made = kwargs.get("branches")
+    return None if made is None else made.places
+
+
 @contextlib.contextmanager
 def branches_in(network: Any) -> Iterator[None]:
     """Within it, a network of Transformers takes `branches=`; calls without it are as they were."""
@@ -273,6 +282,7 @@ def branches_in(network: Any) -> Iterator[None]:
     before = network.config._attn_implementation
     network.set_attn_implementation(NAME)
     try:
-        yield
+        with last_layer_at(network, _places):
+            yield
     finally:
         network.set_attn_implementation(before)

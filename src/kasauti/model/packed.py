@@ -184,11 +184,13 @@ def _blocks(piece: Piece, dtype: torch.dtype, device: str) -> Blocks:
 def forward(model: Any, ids: Sequence[int], positions: Sequence[int], places: Any, made: Pass) -> torch.Tensor:
     """Logits [places, V] of a pass."""
     device = model.device
+    places_n = torch.as_tensor(places, device=device)
+    made.places = places_n if len(places_n) < len(ids) else None
     logits_nv: torch.Tensor = model(
         input_ids=torch.tensor([list(ids)], device=device),
         position_ids=torch.tensor([list(positions)], device=device),
         attention_mask=READY.to(device),
-        logits_to_keep=torch.as_tensor(places, device=device),
+        logits_to_keep=places_n,
         branches=made,
         use_cache=False,
     ).logits[0]
