@@ -92,6 +92,12 @@ def test_the_network_of_the_answers_is_right_however_it_is_asked():
     assert found[0]["ratio_to_usual_loop"] == 1
 
 
+def test_the_answers_words_are_one_token_each():
+    network = importlib.import_module("answer.network")
+    ids = [0, 2, 3, 10, 12, 20, 21, 100, 2]
+    assert network.tokenizer(128)(network.spelled(ids))["input_ids"] == ids
+
+
 def test_an_engine_whose_library_is_not_there_is_left_out_and_said(monkeypatch, capsys):
     answers = importlib.import_module("answer.labels")
 

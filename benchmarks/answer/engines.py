@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from answer.network import END, Questions, spelled, tokenizer
+from answer.network import END, Questions, spelled, tokenizer, word
 
 NEW = 20
 """Tokens that the usual loop generates."""
@@ -101,11 +101,7 @@ def lm_eval(model: Any, asked: Questions) -> Ask:
 
 
 def cappr(model: Any, asked: Questions) -> Ask:
-    """CAPPr with the beginning in its cache; log-probabilities summed over the whole label.
-
-    One text a batch, which is as many sequences as labels: with four texts of different lengths in one, 5 of 13
-    answers were right on Transformers 5.
-    """
+    """CAPPr with the beginning in its cache; log-probabilities summed over the whole label."""
     _caches_as_tuples()
     with _silence():
         from cappr.huggingface.classify import cache_model, log_probs_conditional
@@ -116,7 +112,7 @@ def cappr(model: Any, asked: Questions) -> Ask:
     def ask(count: int) -> list[int]:
         texts = [spelled(text) for text in asked.texts[:count]]
         with _silence():
-            logs = log_probs_conditional(texts, labels, kept, show_progress_bar=False, batch_size=1)
+            logs = log_probs_conditional(texts, labels, kept, show_progress_bar=False, batch_size=4)
         return [int(np.argmax([sum(one) for one in row])) for row in logs]
 
     return ask
@@ -151,14 +147,14 @@ def ctranslate2(model: Any, asked: Questions) -> Ask:
     generator = library.Generator(
         f"{folder.name}/made", device="cpu", compute_type="default", intra_threads=torch.get_num_threads()
     )
-    beginning = [f"w{at}" for at in asked.beginning]
+    beginning = list(map(word, asked.beginning))
 
     def ask(count: int) -> list[int]:
         assert folder  # its files live as long as this
         out = generator.generate_batch(
-            [[f"w{at}" for at in text] for text in asked.texts[:count]],
+            [list(map(word, text)) for text in asked.texts[:count]],
             max_batch_size=BATCH, static_prompt=beginning, cache_static_prompt=True, include_prompt_in_result=False,
-            max_length=NEW, sampling_topk=1, end_token=f"w{END}", return_end_token=True,
+            max_length=NEW, sampling_topk=1, end_token=word(END), return_end_token=True,
         )  # fmt: skip
         return [_label_of(asked, made.sequences_ids[0]) for made in out]
 

@@ -134,17 +134,26 @@ def _write_next(mlp: Any, asked: Questions, directions: torch.Tensor, own: int, 
             neuron += 1
 
 
+SPECIAL = ("<s>", "<unk>", "</s>")
+"""Words of the first ids. No other word contains one: a tokenizer finds special words within others, too."""
+
+
+def word(at: int) -> str:
+    """The word of an id."""
+    return SPECIAL[at] if at < len(SPECIAL) else f"w{at}"
+
+
 def tokenizer(words: int) -> PreTrainedTokenizerFast:
     """The word `w7` is the id 7; words stand apart by spaces."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    raw = Tokenizer(models.WordLevel({f"w{at}": at for at in range(words)}, unk_token=f"w{UNKNOWN}"))
+    raw = Tokenizer(models.WordLevel({word(at): at for at in range(words)}, unk_token=word(UNKNOWN)))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token=f"w{END}", unk_token=f"w{UNKNOWN}", eos_token=f"w{END}", bos_token="w0"
+        tokenizer_object=raw, pad_token=word(END), unk_token=word(UNKNOWN), eos_token=word(END), bos_token=word(0)
     )
 
 
 def spelled(ids: list[int]) -> str:
     """Ids as the text that they are tokens of."""
-    return " ".join(f"w{at}" for at in ids)
+    return " ".join(map(word, ids))
