@@ -134,8 +134,7 @@ def _caches_as_tuples() -> None:
 
 
 def ctranslate2(model: Any, asked: Questions) -> Ask:
-    """CTranslate2, generating in batches behind a beginning that it keeps; in float32, its best on a CPU beside
-    integers."""
+    """CTranslate2, generating in batches behind a beginning that it keeps; in float32."""
     import ctranslate2 as library
 
     folder = tempfile.TemporaryDirectory()

@@ -29,8 +29,8 @@ from kasauti.model.prefix import Prefix, alike, common_prefix, compute_prefix
 MEMORY = 2**30
 """Bytes that a pass may take beside the weights, about."""
 TOKENS = {"cpu": 2048, "cuda": 32768}
-"""Tokens that are worth having in one pass: products of matrices get no faster from more, and on a CPU more leave its
-cache."""
+"""Tokens in one pass at most. On one core, float32, two layers of width 768, 77 labels: 84% of the rate of a product of
+matrices with 2,048, 77% with 1,024."""
 
 
 def tokens_for(model: Any, memory: int) -> int:
