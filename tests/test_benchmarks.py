@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 def _beside(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    for name in ("bench_ok", "bench_broken", "duplicates"):
+    for name in ("bench_ok", "bench_broken", "duplicates", "run", *[n for n in sys.modules if n.startswith("answer")]):
         sys.modules.pop(name, None)
 
 
@@ -74,3 +74,42 @@ def test_the_generated_texts_hold_near_duplicates_and_brute_force_finds_them():
     rows = module.texts(1000, seed=1)
     assert rows == module.texts(1000, seed=1)
     assert module.brute_force(rows, module.THRESHOLD) == module.exact(rows) != set()
+
+
+SMALL = {
+    "vocab_size": 1024, "hidden_size": 192, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def test_the_network_of_the_answers_is_right_however_it_is_asked():
+    answers = importlib.import_module("answer.labels")
+    names = ["usual_loop", "usual_loop_stopping", "batched_generate", "kasauti_posterior", "kasauti_best"]
+    found = answers.compare(12, 30, names, SMALL, "fp32", 0.2)
+    assert [one["engine"] for one in found] == names
+    assert all(one["same_answers"] and one["right"] == one["texts"] for one in found)
+    assert all(one["texts_per_second"] > 0 and one["share_of_limit"] > 0 for one in found)
+    assert found[0]["ratio_to_usual_loop"] == 1
+
+
+def test_the_answers_words_are_one_token_each():
+    network = importlib.import_module("answer.network")
+    ids = [0, 2, 3, 10, 12, 20, 21, 100, 2]
+    assert network.tokenizer(128)(network.spelled(ids))["input_ids"] == ids
+
+
+def test_an_engine_whose_library_is_not_there_is_left_out_and_said(monkeypatch, capsys):
+    answers = importlib.import_module("answer.labels")
+
+    def absent(model, asked):
+        raise ImportError("No module named 'cappr'")
+
+    monkeypatch.setitem(answers.ENGINES, "cappr", absent)
+    assert answers.compare(12, 30, ["cappr"], SMALL, "fp32", 0.2) == []
+    assert "cappr: left out: ImportError" in capsys.readouterr().err
+
+
+def test_the_search_of_labels_agrees_with_the_full_posterior():
+    found = importlib.import_module("answer.agree").run(120)
+    assert (found["texts"], found["other_answer"], found["outside_bounds"]) == (120, 0, 0)
+    assert found["opened"] < 1

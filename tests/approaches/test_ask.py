@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tests.tiny import plain_log_probability
 
 from kasauti.approaches.ask import SLACK, Asker
 from kasauti.approaches.workbench import Workbench
@@ -54,7 +55,7 @@ def test_any_text_is_answered_and_the_beginning_computed_ahead_changes_nothing(h
     _, bench = here
     rows = [row_of(bench.task, text) for text in texts]
     asking, plain = asker(bench), asker(bench)
-    plain._fixed_prefix = lambda: None
+    plain._beginning = ()
     found = asking.log_probabilities(rows)
     np.testing.assert_allclose(found, plain.log_probabilities(rows), atol=1e-4)
     mass = np.exp(found).sum(axis=1)  # that the model answers with some label at all, among all that it could write
@@ -66,11 +67,12 @@ def test_the_beginning_is_computed_once_and_stops_before_what_a_row_says(here):
     made, bench = here
     asking = asker(bench)
     asking.log_probabilities(made.split.test[:2])
-    prefix = asking._prefix
-    assert all(tuple(p[: len(prefix.ids)]) == prefix.ids for p in asking.prompts(made.split.test))
-    assert "Complaint" in bench.tokenizer.decode(prefix.ids)
+    beginning = asking.beginning
+    assert all(tuple(p[: len(beginning)]) == beginning for p in asking.prompts(made.split.test))
+    assert "Complaint" in bench.tokenizer.decode(beginning)
+    prefix = asking.engine.prefix(beginning)
     asking.log_probabilities(made.split.test[2:4])
-    assert asking._prefix is prefix
+    assert asking.engine.prefix(beginning) is prefix
 
 
 def test_progress_counts_every_row(here):
@@ -91,6 +93,22 @@ def test_an_untrained_model_that_goes_on_writing_is_cut_and_unparsable(here):
         if one.ended is Ended.UNPARSABLE:
             assert one.answer is None
             assert one.raw not in bench.task.labels
+
+
+def test_labels_of_one_sign_with_spaces_and_in_devanagari_have_the_probability_of_a_plain_pass(here):
+    made, bench = here
+    names = ["r", "refund", "refund late", "refund later", "पैसा", "पैसा वापस", "पैसा वापस नहीं आया", "card – lost"]
+    task = dataclasses.replace(bench.task, labels=dict.fromkeys(names, ""), fallback=None)
+    asking = Asker(bench.loaded(), bench.frozen, task, lambda row: messages(task, row, with_answer=False))
+    rows = made.split.test[:2]
+    ids = [[asking.trie.edge_tokens[edge] for edge in path] for path in asking.trie.label_edges]
+    joint = np.array(
+        [[plain_log_probability(bench.loaded().model, p, one) for one in ids] for p in asking.prompts(rows)]
+    )
+    wanted = joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
+    np.testing.assert_allclose(asking.log_probabilities(rows), wanted, atol=1e-4)
+    best = asking.engine.best(asking.prompts(rows), asking.trie)
+    assert [one.label for one in best] == wanted.argmax(axis=1).tolist()
 
 
 def test_labels_that_begin_others_are_told_apart(here):

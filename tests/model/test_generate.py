@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.tiny import ARCHITECTURES, SLIDING, VOCABULARY, fresh_network, network
 
 from kasauti.model.generate import Generated, generate
-from kasauti.model.posterior import compute_prefix
+from kasauti.model.prefix import compute_prefix
 
 MOST = 6
 TOKENS = st.integers(3, VOCABULARY - 1)

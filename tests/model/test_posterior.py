@@ -7,12 +7,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny import ARCHITECTURES, END, SLIDING, VOCABULARY, WINDOW, fresh_network, network, plain_log_probability
+from tests.model.labelled import brute_force, normalised, some_labels
+from tests.tiny import ARCHITECTURES, END, SIZES, SLIDING, VOCABULARY, WINDOW, fresh_network, network
+from transformers import AutoModelForCausalLM
+from transformers.models.gemma2.configuration_gemma2 import Gemma2Config
 
 from kasauti.core.errors import ModelError
+from kasauti.model import attention, padded
 from kasauti.model.adapters import LoraSettings, attach
+from kasauti.model.engine import Engine
+from kasauti.model.fits import packs
 from kasauti.model.labels import build_trie
-from kasauti.model.posterior import common_prefix, compute_prefix, label_log_probabilities
+from kasauti.model.posterior import label_log_probabilities, tokens_for
+from kasauti.model.prefix import compute_prefix
 
 TOKENS = st.integers(3, VOCABULARY - 1)
 FEW = st.integers(3, 6)  # few tokens make shared beginnings, and labels that begin others
@@ -24,17 +31,6 @@ LABELS = st.lists(ENDED | BARE, min_size=1, max_size=6, unique=True).map(
 PROMPTS = st.tuples(
     st.lists(TOKENS, max_size=5), st.lists(st.lists(TOKENS, min_size=1, max_size=8), min_size=1, max_size=4)
 ).map(lambda parts: [[*parts[0], *rest] for rest in parts[1]])
-
-
-def brute_force(model, prompts, labels) -> np.ndarray:
-    """Joint log-probabilities, [rows, labels]."""
-    return np.array([[plain_log_probability(model, prompt, ids) for ids in labels.values()] for prompt in prompts])
-
-
-def normalised(joint: np.ndarray) -> np.ndarray:
-    return (
-        joint - np.log(np.exp(joint - joint.max(1, keepdims=True)).sum(1, keepdims=True)) - joint.max(1, keepdims=True)
-    )
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -55,6 +51,87 @@ def test_posterior_equals_one_plain_pass_per_label(name):
         np.testing.assert_allclose(np.exp(logs).sum(axis=1), 1, atol=1e-12)
 
     holds()
+
+
+@pytest.mark.parametrize("count", [2, 12, 77, 150, 1000])
+def test_any_number_of_labels_is_exact_in_one_pass_and_in_pieces(count):
+    model, labels = network("llama"), some_labels(count)
+    prompts = [[9, 8, 7, 10], [9, 8, 11, 12, 13, 30, 4]][: 1 if count > 200 else 2]
+    wanted = normalised(brute_force(model, prompts, labels))
+    for batch in (None, 100):
+        logs = label_log_probabilities(model, prompts, build_trie(labels), batch_tokens=batch)
+        np.testing.assert_allclose(logs, wanted, atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(prompts=PROMPTS, labels=LABELS, batch=st.sampled_from([1, 30, 8192]))
+def test_networks_whose_attention_cannot_be_replaced_get_the_same(prompts, labels, batch):
+    model, trie = network("qwen2"), build_trie(labels)
+    logs = label_log_probabilities(model, prompts, trie, batch_tokens=batch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kasauti.model.posterior.packs", lambda model: False)
+        other = label_log_probabilities(model, prompts, trie, batch_tokens=batch)
+    np.testing.assert_allclose(logs, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_is_asked_in_packed_passes(name):
+    assert packs(network(name))
+
+
+def test_a_network_with_soft_capped_scores_is_not_packed_and_exact_all_the_same(monkeypatch):
+    config = Gemma2Config(**{**SIZES, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 5.0}, head_dim=8)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    assert not packs(model)
+    labels, prompts = some_labels(60), [[9, 8, 7], [9, 5]]
+    wanted = brute_force(model, prompts, labels)
+    for logit_bytes in (2**28, 4096):  # whole, and the trie in pieces
+        monkeypatch.setattr(padded, "LOGIT_BYTES", logit_bytes)
+        found = label_log_probabilities(model, prompts, build_trie(labels), normalise=False)
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    best = Engine(model).best(prompts, build_trie(labels))
+    assert [one.label for one in best] == wanted.argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize("batch", [None, 40])
+def test_plain_operations_give_what_the_processors_kernel_gives(batch, monkeypatch):
+    """The way that CUDA takes."""
+    model, trie = network("llama"), build_trie(some_labels(150))
+    prompts = [[9, 8, *range(10, 10 + n)] for n in (1, 3, 3, 9)]
+    kernel = label_log_probabilities(model, prompts, trie, batch_tokens=batch)
+    monkeypatch.setattr(attention, "_part", lambda q, k, v, scale, *, causal=False, bias=None: attention._math(
+        q, k, v, scale, causal=causal, bias=bias))  # fmt: skip
+    monkeypatch.setattr(attention, "MATH_SCORES", 999)
+    np.testing.assert_allclose(label_log_probabilities(model, prompts, trie, batch_tokens=batch), kernel, atol=1e-4)
+
+
+def test_bfloat16_is_as_near_as_it_rounds():
+    model, trie = fresh_network("llama").to(torch.bfloat16), build_trie(some_labels(77))
+    prompts = [[9, 8, *range(10, 10 + n)] for n in (1, 3, 9)]
+    exact = label_log_probabilities(network("llama"), prompts, trie)
+    found = label_log_probabilities(model, prompts, trie)
+    assert np.abs(np.exp(found) - np.exp(exact)).max() < 0.05
+
+
+def test_the_smaller_the_memory_the_fewer_tokens_in_a_pass():
+    model, trie = network("llama"), build_trie(some_labels(150))
+    seen: list[int] = []
+    model_forward = type(model).forward
+
+    def watched(self, input_ids=None, **given):
+        seen.append(input_ids.numel())
+        return model_forward(self, input_ids=input_ids, **given)
+
+    prompts = [[9, 8, *range(10, 10 + n)] for n in (1, 3, 9, 4)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(model), "forward", watched)
+        plenty = label_log_probabilities(model, prompts, trie)
+        most = max(seen)
+        seen.clear()
+        little = label_log_probabilities(model, prompts, trie, memory=2**17)
+    np.testing.assert_allclose(plenty, little, atol=1e-4)
+    assert max(seen) <= tokens_for(model, 2**17) < most
 
 
 def test_answers_stand_in_the_order_of_the_rows():
@@ -128,11 +205,3 @@ def test_within_a_sliding_window_the_answer_is_exact_and_beyond_it_refused(lengt
         return
     found = label_log_probabilities(model, prompts, build_trie(labels), normalise=False)
     np.testing.assert_allclose(found, brute_force(model, prompts, labels), atol=1e-4)
-
-
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))
-def test_the_common_prefix_is_the_longest_that_leaves_every_prompt_a_token(prompts):
-    length = common_prefix(prompts)
-    assert all(p[:length] == prompts[0][:length] and len(p) > length for p in prompts)
-    longer = length + 1
-    assert not all(p[:longer] == prompts[0][:longer] and len(p) > longer for p in prompts)

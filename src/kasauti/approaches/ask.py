@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kasauti.chat.frozen import FrozenTemplate
+    from kasauti.model.engine import Engine
 
 Conversation = Sequence[Message]
 SLACK = 8
@@ -53,8 +54,8 @@ class Asker:
         self.trie, self.reserve = self._trie(frozen)
         longest = min(x for x in (most, window_of(loaded.model), 10**9) if x)
         self.limit = longest - self.reserve
-        self._prefix: Any = None
-        self._prefixed = False
+        self._engine: Any = None
+        self._beginning: tuple[int, ...] | None = None
 
     def _trie(self, frozen: FrozenTemplate) -> tuple[Any, int]:
         probe = [Message(role="user", content="a")]
@@ -75,8 +76,6 @@ class Asker:
         self, examples: Sequence[Example], progress: Progress = silent, stage: str = "answer"
     ) -> NDArray[np.float64]:
         """log P(label | row) among all that the model could write, [rows, labels]; not normalised over the labels."""
-        from kasauti.model.posterior import label_log_probabilities
-
         done = 0
 
         def tell(rows: int) -> None:
@@ -84,27 +83,37 @@ class Asker:
             done += rows
             progress(stage, done, len(examples))
 
-        logs: NDArray[np.float64] = label_log_probabilities(
-            self.loaded.model, self.prompts(examples), self.trie, prefix=self.prefix, normalise=False, progress=tell
+        logs: NDArray[np.float64] = self.engine.log_probabilities(
+            self.prompts(examples), self.trie, beginning=self.beginning or None, normalise=False, progress=tell
         )
         return logs
 
     @property
-    def prefix(self) -> Any:
-        """What every prompt begins with, whatever the row says, computed once per model; None for nothing."""
-        if not self._prefixed:
-            self._prefix, self._prefixed = self._fixed_prefix(), True
-        return self._prefix
+    def engine(self) -> Engine:
+        """What scores labels; keeps what every prompt begins with for as long as the weights stay as they are."""
+        if self._engine is None:
+            from kasauti.model.engine import Engine
 
-    def _fixed_prefix(self) -> Any:
-        from kasauti.model.activated import begins_at, invocation_of
-        from kasauti.model.posterior import compute_prefix
+            self._engine = Engine(self.loaded.model)
+        made: Engine = self._engine
+        return made
+
+    @property
+    def beginning(self) -> tuple[int, ...]:
+        """The ids that every prompt begins with, whatever the row says; none where there are none.
+
+        Found on the ids of whole prompts that differ in what the row says, so that a token which reaches over the
+        border is not among them.
+        """
+        if self._beginning is None:
+            self._beginning = self._find_beginning()
+        return self._beginning
+
+    def _find_beginning(self) -> tuple[int, ...]:
         from kasauti.train.constant import fixed_ids
 
         fixed = fixed_ids(self.task, self.renderer, self.build)
-        if invocation := invocation_of(self.loaded.model):
-            fixed = fixed[: max(0, begins_at(fixed, invocation))]
-        return compute_prefix(self.loaded.model, fixed) if 0 < len(fixed) < self.limit else None
+        return tuple(fixed) if 0 < len(fixed) < self.limit else ()
 
     def generate(
         self, examples: Sequence[Example], progress: Progress = silent, stage: str = "generate"
@@ -127,7 +136,7 @@ class Asker:
             prompts,
             end_ids=self.renderer.stop_ids,
             max_new_tokens=longest + SLACK,
-            prefix=self.prefix,
+            prefix=self.engine.prefix(self.beginning),
             progress=tell,
         )
         seconds = (time.perf_counter() - began) / max(1, len(prompts))

@@ -25,14 +25,36 @@ def mark(model: Any, invocation: Sequence[int]) -> None:
     setattr(model, MARK, tuple(invocation))
 
 
-def invocation_of(model: Any) -> tuple[int, ...]:
-    """The token ids from which on the adapter is on; empty where it is on everywhere, or there is none."""
-    marked = getattr(model, MARK, None)
-    if marked is not None:
-        return tuple(marked)
+def invocation_of(model: Any, adapter: str | None = None) -> tuple[int, ...]:
+    """The token ids from which on an adapter is on; empty where it is on everywhere, or there is none, or adapters are
+    switched off altogether.
+
+    Args:
+        adapter: its name; None for the one that is active.
+    """
+    found = getattr(model, MARK, None) or _named(model, adapter)
+    return tuple(found) if found and not _switched_off(model) else ()
+
+
+def _named(model: Any, adapter: str | None = None) -> Sequence[int]:
+    """What an adapter's own settings say."""
     configs = getattr(model, "peft_config", None)
-    config = next(iter(configs.values()), None) if isinstance(configs, dict) else None
-    return tuple(getattr(config, "alora_invocation_tokens", None) or ())
+    name = getattr(model, "active_adapter", None) if adapter is None else adapter
+    config = configs.get(name) if isinstance(configs, dict) and isinstance(name, str) else None
+    return getattr(config, "alora_invocation_tokens", None) or ()
+
+
+def _switched_off(model: Any) -> bool:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layer = next((m for m in model.modules() if isinstance(m, BaseTunerLayer)), None)
+    return layer is not None and bool(layer.disable_adapters)
+
+
+def all_on(model: Any, tokens: int) -> dict[str, list[int]]:
+    """What a call on one row of so many tokens, all of them behind the prefix, is given: PEFT itself would have the
+    adapter on from the row's last invocation only, which in a packed row is that of its last text."""
+    return {"alora_offsets": [tokens]} if hasattr(model, "get_base_model") and _named(model) else {}
 
 
 def begins_at(ids: Sequence[int], invocation: Sequence[int]) -> int:

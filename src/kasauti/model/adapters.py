@@ -5,6 +5,8 @@ Walks in: a network and a rank. Walks out: the network with an adapter. It knows
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,24 +96,56 @@ def count(model: Any) -> tuple[int, int]:
     return trainable, sum(quantise.weights_of(p) for p in model.parameters())
 
 
-def load_adapter(model: Any, folder: str) -> Any:
+def load_adapter(model: Any, folder: str, name: str = "default") -> Any:
     """The model with the adapter of `folder`, in eval mode.
 
     Raises:
         ModelError: the folder has none, or one for another architecture.
     """
     from peft import PeftModel
-    from peft.utils import get_peft_model_state_dict, load_peft_weights
 
+    with _one_line(folder):
+        adapted = PeftModel.from_pretrained(model, folder, adapter_name=name).eval()
+    _check_whole(adapted, folder, name)
+    return adapted
+
+
+def load_another(adapted: Any, folder: str, name: str) -> Any:
+    """A model that has adapters, with the adapter of `folder` beside them, in eval mode; which of them is on stays as
+    it was.
+
+    Raises:
+        ModelError: the folder has none, or one for another architecture; the adapters that are there are kept.
+    """
     try:
-        adapted = PeftModel.from_pretrained(model, folder).eval()
-        saved = set(load_peft_weights(folder, device="cpu"))
+        with _one_line(folder):
+            adapted.load_adapter(folder, adapter_name=name)
+        _check_whole(adapted, folder, name)
+    except ModelError:
+        if name in adapted.peft_config:
+            adapted.delete_adapter(name)
+        raise
+    return adapted.eval()
+
+
+@contextlib.contextmanager
+def _one_line(folder: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"the adapter cannot be loaded: {line[:200]}", where=folder, mend="train again") from error
-    wrong = saved ^ set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    if wrong:  # the library loads what fits and leaves the rest untrained
+
+
+def _check_whole(adapted: Any, folder: str, name: str) -> None:
+    """The library loads what fits and leaves the rest untrained."""
+    from peft.utils import get_peft_model_state_dict, load_peft_weights
+
+    with _one_line(folder):
+        saved = set(load_peft_weights(folder, device="cpu"))
+    there = get_peft_model_state_dict(adapted, save_embedding_layers=False, adapter_name=name)
+    wrong = saved ^ set(there)
+    if wrong:
         raise ModelError(
             f"the adapter belongs to another model: {min(wrong)} fits nothing", where=folder, mend="train again"
         )
-    return adapted

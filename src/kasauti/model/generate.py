@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from kasauti.model.posterior import Prefix, prefix_cache, prefix_for
+from kasauti.model.prefix import Prefix, prefix_cache, prefix_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,12 @@ class LabelTrie:
 
     Node 0 is the root: the last token of the prompt, which is no token of the trie. Nodes 1…T are the inner nodes,
     those whose next-token distribution is needed; the last id of a label (its end-of-turn) is an edge without a node.
+    Nodes are numbered depth first: a node's descendants stand right behind it.
     """
 
     labels: tuple[str, ...]
     tokens: tuple[int, ...]
-    """Token id of nodes 1…T, a parent always before its children."""
+    """Token id of nodes 1…T."""
     parents: tuple[int, ...]
     """Parent node of nodes 1…T."""
     depths: tuple[int, ...]
@@ -59,7 +60,6 @@ def build_trie(ids_by_label: Mapping[str, Sequence[int]]) -> LabelTrie:
     tokens: list[int] = []
     parents: list[int] = []
     depths: list[int] = []
-    label_edges: list[tuple[int, ...]] = []
     by_ids: dict[tuple[int, ...], str] = {}
     for label, ids in ids_by_label.items():
         if not ids:
@@ -67,6 +67,8 @@ def build_trie(ids_by_label: Mapping[str, Sequence[int]]) -> LabelTrie:
         other = by_ids.setdefault(tuple(ids), label)
         if other != label:
             raise TemplateError(f"labels {other!r} and {label!r} have the same token ids", mend="rename one of them")
+    edges_of: dict[str, tuple[int, ...]] = {}
+    for ids, label in sorted(by_ids.items()):  # labels with a common beginning side by side, so depth first
         node, path = 0, []
         for at, token in enumerate(ids):
             path.append(edges.setdefault((node, token), len(edges)))
@@ -78,7 +80,7 @@ def build_trie(ids_by_label: Mapping[str, Sequence[int]]) -> LabelTrie:
                 parents.append(node)
                 depths.append(at + 1)
             node = children[node, token]
-        label_edges.append(tuple(path))
+        edges_of[label] = tuple(path)
     return LabelTrie(
         labels=tuple(ids_by_label),
         tokens=tuple(tokens),
@@ -86,5 +88,5 @@ def build_trie(ids_by_label: Mapping[str, Sequence[int]]) -> LabelTrie:
         depths=tuple(depths),
         edge_nodes=tuple(node for node, _ in edges),
         edge_tokens=tuple(token for _, token in edges),
-        label_edges=tuple(label_edges),
+        label_edges=tuple(edges_of[label] for label in ids_by_label),
     )

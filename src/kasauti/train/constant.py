@@ -16,9 +16,11 @@ from kasauti.core.errors import TaskError, TemplateError
 from kasauti.core.types import Example, Message, Supervised, Task
 from kasauti.data.conversation import messages
 from kasauti.model.activated import begins_at
-from kasauti.model.posterior import common_prefix
+from kasauti.model.prefix import common_prefix
 
 WHERE = "task.yaml: train.constant_prefix"
+PROBES = ("a", "Z", "7", "(", "क")
+"""Rows whose prompts have in common what all have: texts that begin with signs of different kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Constant:
 
 def fixed_ids(task: Task, renderer: Renderer, build: Callable[[Example], Sequence[Message]]) -> list[int]:
     """What every prompt begins with, whatever its row says; empty for nothing."""
-    fields = [dict.fromkeys(task.columns, word) for word in ("a", "Z", "7")]
+    fields = [dict.fromkeys(task.columns, word) for word in PROBES]
     rows = [Example(id="", fields=f, template=task.input, answer=None) for f in fields]
     try:
         prompts = renderer.render_prompts([build(row) for row in rows])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-from kasauti.model.posterior import Prefix
+from kasauti.model.prefix import Prefix
 from kasauti.train.rows import BLANK, FLAG, IGNORED
 from kasauti.train.sharing import summed_loss
 

@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from kasauti.core.errors import ModelError
 from kasauti.core.types import Supervised
-from kasauti.model.posterior import Prefix, compute_prefix
+from kasauti.model.last import last_layer_at
+from kasauti.model.prefix import Prefix, compute_prefix
 from kasauti.train.attention import Tree, tree_attention_in
 from kasauti.train.prefix import common, pack
 from kasauti.train.rows import IGNORED
@@ -62,52 +63,14 @@ def summed_loss(
 @contextlib.contextmanager
 def packed_rows_in(network: Any) -> Iterator[None]:
     """Within it, a network of Transformers can be called with a tree; calls without one are as they were."""
-    with tree_attention_in(network), _last_layer_at_places(network):
+    with tree_attention_in(network), last_layer_at(network, _places):
         yield
 
 
-@contextlib.contextmanager
-def _last_layer_at_places(network: Any) -> Iterator[None]:
-    """The last layer's attention output and MLP only where logits are needed: no later layer looks at the rest.
-
-    With a prefix of 500 tokens that saves most of one layer of work. The other positions get zeros, which nobody reads.
-    """
-    layers = getattr(network.base_model, "layers", None)
-    last: Any = layers[-1] if layers is not None and len(layers) else None
-    output: Any = getattr(getattr(last, "self_attn", None), "o_proj", None)
-    mlp: Any = getattr(last, "mlp", None)
-    if output is None or getattr(mlp, "down_proj", None) is None:  # not a layer of this shape (experts, say)
-        yield
-        return
-    places: list[torch.Tensor] = []
-    size = 0
-
-    def enter(module: Any, args: Any, kwargs: Any) -> None:
-        places.clear()
-        tree = kwargs.get("tree")
-        if tree is not None and len(tree.places) < len(tree.positions):
-            places.append(tree.places)
-
-    def narrow(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        nonlocal size
-        if not places:
-            return None
-        size = args[0].shape[1]
-        return (args[0][:, places[0]], *args[1:])
-
-    def widen(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor | None:
-        if not places:
-            return None
-        return output.new_zeros(1, size, output.shape[-1]).index_copy(1, places[0], output)
-
-    hooks = [last.register_forward_pre_hook(enter, with_kwargs=True)]
-    for module in (output, mlp):
-        hooks += [module.register_forward_pre_hook(narrow), module.register_forward_hook(widen)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _places(kwargs: Mapping[str, Any]) -> torch.Tensor | None:
+    """With a prefix of 500 tokens that saves most of one layer of work."""
+    tree = kwargs.get("tree")
+    return tree.places if tree is not None and len(tree.places) < len(tree.positions) else None
 
 
 def reason_against(network: Any) -> str:

@@ -26,7 +26,7 @@ from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Finding, Supervised
 from kasauti.model import adapters
 from kasauti.model.activated import mark
-from kasauti.model.posterior import Prefix
+from kasauti.model.prefix import Prefix
 from kasauti.train import memory, together, watch
 from kasauti.train.constant import Constant
 from kasauti.train.guard import Log, check_rows, impatient, nothing_good, review

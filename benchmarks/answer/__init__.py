@@ -1,0 +1,1 @@
+"""Answers: which label, how fast, at equal answers."""
