@@ -36,14 +36,15 @@ tokenizer included, to measure with: {held_out}.
 
 Most tokens are of classification episodes: a list of categories drawn anew (real ones, ones made of the texts' own words, ones whose
 names mean nothing), in a way of writing drawn anew, with or without descriptions, then one text after the other with its category.
-Four in ten sequences, short ones, are a text and its label with no list; the rest are chat documents and random tokens to copy. Half
-of the texts are made to look typed in a hurry or mixed with Hindi (`tools/nano/noise.py`). Loss is taken on the answers and, in a
+Almost half of the sequences, short ones, are a text and its label with no list, or what the text is about in a sentence; in the last
+quarter of the training eight in ten are. The rest are chat documents and random tokens to copy. Half of the texts are made to look typed in a hurry or mixed with Hindi (`tools/nano/noise.py`). Loss is taken on the answers and, in a
 third of the sequences, on the texts too (weight 0.4). The first embeddings know how a token is spelt and beside which others it
 stands in the training texts (`tools/nano/embeddings.py`).
 
 Steps: {steps:,} of about {batch:,} tokens ({tokens:.1f} million in all), seed 7, Muon for the matrices and AdamW for the rest, learning rate
-flat, then falling to nothing over the last half. {minutes:.0f} minutes on one core of a CPU that multiplies bfloat16,
-resumed once on the way.
+flat, then falling to nothing over the last half. {minutes:.0f} minutes on a CPU that multiplies bfloat16: the first {alone:,} steps on
+one core, the others on two, each with a batch of its own, beside other work. It was resumed on the way, and its number of steps,
+on which the learning rate depends, was set anew twice (3,600, 2,900, 2,400, then {steps:,}).
 
 | step | loss on answers | loss on texts |
 |---|---|---|
@@ -84,7 +85,8 @@ def main() -> None:
     with safe_open(weights, "pt") as file:
         parameters = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
     last = curve[-1]
-    tokens = sum(50 * BATCH_TOKENS * 0.93 for _ in curve)
+    read = [50 * BATCH_TOKENS * 0.93 * row["processes"] for row in curve]
+    seconds = sum(tokens / row["tokens_per_second"] for tokens, row in zip(read, curve, strict=True))
     shown = [row for row in curve if row["step"] % 200 == 0 or row is last]
     lines = sum(
         1
@@ -106,8 +108,9 @@ def main() -> None:
             held_out=", ".join(held_out_intents(options.data)),
             steps=last["step"],
             batch=BATCH_TOKENS,
-            tokens=tokens / 1e6,
-            minutes=tokens / last["tokens_per_second"] / 60,
+            tokens=sum(read) / 1e6,
+            minutes=seconds / 60,
+            alone=sum(50 for row in curve if row["processes"] == 1),
             curve="\n".join(f"| {r['step']} | {r['answer_loss']:.3f} | {r['text_loss']:.3f} |" for r in shown),
             rows=measured["rows"],
             vote=measured["vote_of_the_retrieved"],

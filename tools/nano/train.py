@@ -337,6 +337,7 @@ def run(options: argparse.Namespace) -> None:
                 "answer_loss": round(sums[0] / max(1, sums[2]), 4),
                 "text_loss": round(sums[1] / max(1, sums[3]), 4),
                 "tokens_per_second": round(seen / (time.time() - began)),
+                "processes": ranks,
             }
             curve.append(row)
             sums = [0.0, 0.0, 0, 0]
