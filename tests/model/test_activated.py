@@ -25,7 +25,7 @@ PROMPTS = [[*BEGINNING, *rest] for rest in ([10, 13], [12], [13, 14, 15, 16])]
 
 
 def adapted(seed: int):
-    model = attach(fresh_network("llama"), LoraSettings(r=4, alpha=64, dropout=0.0), seed=seed).eval()
+    model = attach(fresh_network("llama"), LoraSettings(r=4, alpha=16, dropout=0.0), seed=seed).eval()
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():
         if "lora_B" in name:

@@ -188,8 +188,8 @@ class Engine:
         return max(64, int(self.memory // each // 2))
 
     def prefix(self, ids: Sequence[int], *, adapter: str | None = None) -> Prefix | None:
-        """The beginning computed under an adapter, now or before; None for no ids. An activated one ends where its
-        invocation begins."""
+        """The beginning computed under an adapter, now or before; None for no ids. An activated adapter's ends
+        where the invocation begins."""
         name = self.active if adapter is None else adapter
         invocation = () if name == BASE else invocation_of(self.model, name)
         at = begins_at(ids, invocation) if invocation else -1
