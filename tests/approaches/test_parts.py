@@ -19,6 +19,7 @@ from kasauti.approaches.prompt import PromptInstructions, PromptNone, listed_ins
 from kasauti.core.errors import TemplateError, UsageError
 from kasauti.core.types import Example
 from kasauti.measure.scaling import Calibration
+from kasauti.train.recipe import SMALL
 
 
 def rows(*pairs: tuple[str, str]) -> list[Example]:
@@ -131,7 +132,7 @@ def test_the_recipe_needs_no_weights(place, tiny_model, tmp_path):
     bench = type(place().bench)(dataclasses.replace(task, model=str(tmp_path / "m")))
     (tmp_path / "m" / "model.safetensors").write_bytes(b"")
     assert bench.recipe.epochs == 1
-    assert bench.recipe.learning_rate == 3e-3
+    assert bench.recipe.learning_rate == SMALL["learning_rate"]
 
 
 def test_an_adapter_that_was_trained_with_another_template_is_refused(place, tmp_path):

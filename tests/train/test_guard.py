@@ -144,7 +144,7 @@ def test_a_learning_rate_that_is_too_low_is_said_with_the_losses():
 
 
 @pytest.mark.parametrize(("method", "parameters", "rate"), [
-    ("lora", BILLIONS, 2e-4), ("full", BILLIONS, 2e-5), ("lora", 1000, 3e-3), ("full", 1000, 3e-4)
+    ("lora", BILLIONS, 2e-4), ("full", BILLIONS, 2e-5), ("lora", 1000, 1e-3), ("full", 1000, 1e-4)
 ])  # fmt: skip
 def test_the_usual_learning_rate_is_the_recipes(method, parameters, rate):
     assert guard.usual_rate(method, parameters) == pytest.approx(rate)
