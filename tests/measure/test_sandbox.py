@@ -263,7 +263,7 @@ def test_who_has_fewer_rights_is_contained_too(tmp_path, rights):
     if python is None:
         pytest.skip("there is no Python that an ordinary user may run")
     shutil.copytree(SOURCE / "kasauti", tmp_path / "kasauti", ignore=shutil.ignore_patterns("bundled", "__pycache__"))
-    for path in (tmp_path, *tmp_path.rglob("*"), *tmp_path.parents[:2]):
+    for path in (tmp_path, *tmp_path.rglob("*"), *tmp_path.parents[:-2]):
         path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
     secret = tmp_path / "own.txt"
     secret.write_text("CANARY")

@@ -70,6 +70,7 @@ def sweep(work, start, tmp_path):
         after = valid(folder)
         if code == 0:
             assert nth > 1
+            shutil.rmtree(folder)
             return
         assert code == -9
         work(str(folder))

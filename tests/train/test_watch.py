@@ -124,7 +124,7 @@ def test_100_rows_are_said_to_be_few(tmp_path):
 def test_a_learning_rate_of_1_is_said_to_be_too_high(tmp_path):
     found = said(run(tmp_path, learning_rate=1.0, epochs=2))
     assert found.keys() == {"learning rate"}
-    assert "the learning rate is too high: at 1 (333 times the recipe's) " in found["learning rate"]
+    assert "the learning rate is too high: at 1 (1,000 times the recipe's) " in found["learning rate"]
 
 
 def test_a_learning_rate_that_moves_nothing_is_said(tmp_path):
@@ -138,7 +138,7 @@ def test_supervised_prompts_stop_before_the_first_step(tmp_path):
 
 
 def test_shuffled_labels_are_said(tmp_path):
-    trained = run(tmp_path, shuffled=True)
+    trained = run(tmp_path, shuffled=True, learning_rate=5e-3)
     assert "labels" in said(trained)
     assert "no better than always answering the most common label" in said(trained)["labels"]
     assert "the labels do not follow from the texts" in said(trained)["labels"]
