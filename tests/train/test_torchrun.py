@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 TRAIN = "train: {epochs: 3, batch: 8, micro_batch: 2, r: 4, learning_rate: 0.01, dropout: 0.0}"
-LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
 COMMAND = ["-m", "kasauti.cli.main", "train"]
 pytestmark = pytest.mark.slow
 

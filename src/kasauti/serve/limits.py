@@ -56,6 +56,10 @@ class TooSlow(Exception):
     """The body did not arrive in time."""
 
 
+READ_ON = 16
+"""A body is read, and thrown away, up to so many times what is allowed before its sender is cut off."""
+
+
 async def read_body(stream: AsyncIterator[bytes], length: str | None, most: int, seconds: float) -> bytes:
     """A whole body, of which never more than `most` bytes are held.
 
@@ -66,16 +70,23 @@ async def read_body(stream: AsyncIterator[bytes], length: str | None, most: int,
     Raises:
         TooLarge, TooSlow: as they say.
     """
-    if length is not None and length.isdecimal() and int(length) > most:
-        raise TooLarge
-    parts, size = [], 0
+    too_large = length is not None and length.isdecimal() and int(length) > most
+    parts: list[bytes] = []
+    size = 0
     try:
         async with asyncio.timeout(seconds):
             async for part in stream:
                 size += len(part)
-                if size > most:
-                    raise TooLarge
-                parts.append(part)
+                too_large = too_large or size > most
+                if too_large:  # who is cut off while still sending sees a broken pipe, and not what was wrong
+                    parts.clear()
+                    if size > READ_ON * most:
+                        break
+                else:
+                    parts.append(part)
     except TimeoutError:
-        raise TooSlow from None
+        if not too_large:
+            raise TooSlow from None
+    if too_large:
+        raise TooLarge
     return b"".join(parts)
