@@ -59,6 +59,18 @@ def fresh_network(name: str, seed: int = 0) -> Any:
     return AutoModelForCausalLM.from_config(ARCHITECTURES[name](), attn_implementation="sdpa").eval()
 
 
+def adapted(seed: int, alpha: int) -> Any:
+    """A fresh Llama with an adapter, without dropout, that changes what it answers."""
+    from kasauti.model.adapters import LoraSettings, attach
+
+    model = attach(fresh_network("llama"), LoraSettings(r=4, alpha=alpha, dropout=0.0), seed=seed).eval()
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data = torch.randn(weight.shape, generator=generator) * 0.4
+    return model
+
+
 def word_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer for these networks: the word `t7` is the id 7."""
     raw = Tokenizer(models.WordLevel({f"t{at}": at for at in range(VOCABULARY)}, unk_token="t1"))

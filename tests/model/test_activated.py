@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from tests.model.labelled import some_labels
-from tests.tiny import fresh_network, plain_log_probability
+from tests.tiny import adapted, fresh_network, plain_log_probability
 
 from kasauti.core.errors import ModelError
 from kasauti.model.activated import MARK, invocation_of, mark
-from kasauti.model.adapters import LoraSettings, attach, load_adapter
+from kasauti.model.adapters import load_adapter
 from kasauti.model.engine import BASE, Engine
 from kasauti.model.generate import generate
 from kasauti.model.labels import build_trie
@@ -24,22 +24,13 @@ BEGINNING = [*OFF, *INVOCATION, 11]
 PROMPTS = [[*BEGINNING, *rest] for rest in ([10, 13], [12], [13, 14, 15, 16])]
 
 
-def adapted(seed: int):
-    model = attach(fresh_network("llama"), LoraSettings(r=4, alpha=16, dropout=0.0), seed=seed).eval()
-    generator = torch.Generator().manual_seed(seed)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            weight.data = torch.randn(weight.shape, generator=generator) * 0.4
-    return model
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Adapters on disk: two ordinary ones, and the second once more as an activated one."""
     made = {}
     for name, seed in (("first", 1), ("second", 2), ("off", 2)):
         made[name] = str(tmp_path_factory.mktemp(name))
-        model = adapted(seed)
+        model = adapted(seed, alpha=16)
         model.peft_config["default"].alora_invocation_tokens = INVOCATION if name == "off" else None
         model.save_pretrained(made[name])
     return made
@@ -97,7 +88,7 @@ def test_what_it_is_off_on_is_kept_as_the_base_s_and_never_as_an_ordinary_adapte
 
 
 def test_a_network_that_is_told_in_training_that_its_adapter_is_off_is_asked_with_the_base_s_beginning(alone):
-    engine = Engine(adapted(2))
+    engine = Engine(adapted(2, alpha=16))
     for activated in (False, True, False, True):
         setattr(engine.model, MARK, None)
         if activated:

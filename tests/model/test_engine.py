@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.model.labelled import some_labels
-from tests.tiny import END, fresh_network, network
+from tests.tiny import END, adapted, fresh_network, network
 
 from kasauti.core.errors import ModelError
 from kasauti.model.adapters import LoraSettings, attach
@@ -19,21 +19,12 @@ PROMPTS = [[9, 8, 7, 6, 10, 11], [9, 8, 7, 6, 12], [9, 8, 7, 6, 13, 14, 15]]
 BEGINNING = [9, 8, 7, 6]
 
 
-def adapted(seed: int):
-    model = attach(fresh_network("llama"), LoraSettings(r=4, alpha=64), seed=seed).eval()
-    generator = torch.Generator().manual_seed(seed)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            weight.data = torch.randn(weight.shape, generator=generator) * 0.4
-    return model
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     made = {}
     for name, seed in (("first", 1), ("second", 2)):
         made[name] = str(tmp_path_factory.mktemp(name))
-        adapted(seed).save_pretrained(made[name])
+        adapted(seed, alpha=64).save_pretrained(made[name])
     return made
 
 
@@ -46,7 +37,7 @@ def engine(folders):
 
 
 def alone() -> dict[str, np.ndarray]:
-    models = {"first": adapted(1), "second": adapted(2), BASE: network("llama")}
+    models = {"first": adapted(1, alpha=64), "second": adapted(2, alpha=64), BASE: network("llama")}
     return {name: label_log_probabilities(model, PROMPTS, TRIE) for name, model in models.items()}
 
 
@@ -89,7 +80,7 @@ def test_a_single_prompt_takes_what_is_known_of_its_beginning(engine):
 
 @pytest.mark.parametrize("change", ["trained", "merged"])
 def test_what_was_computed_with_other_weights_is_not_used(change):
-    engine = Engine(adapted(1))
+    engine = Engine(adapted(1, alpha=64))
     engine.log_probabilities(PROMPTS, TRIE, beginning=BEGINNING)
     if change == "trained":
         weights = [p for p in engine.model.parameters() if p.requires_grad]

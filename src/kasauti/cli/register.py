@@ -23,15 +23,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandResult:
     """Register and say what answers."""
-    from kasauti.approaches.catalogue import DEFAULT, check_names
-    from kasauti.cli.trial import check_trial, judge
+    from kasauti.cli.trial import approaches_of, check_trial, judge
     from kasauti.registry.register import register
     from kasauti.registry.versions import Registry
 
-    task = open_task(args)
-    names = DEFAULT
-    if args.approaches is not None:
-        names = check_names([name.strip() for name in args.approaches.split(",") if name.strip()])
+    task, names = open_task(args), approaches_of(args)
     said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress)

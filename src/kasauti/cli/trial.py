@@ -30,16 +30,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandResult:
     """Judge and print the verdict."""
-    from kasauti.approaches.catalogue import DEFAULT, check_names
-
-    task = open_task(args)
-    names = DEFAULT
-    if args.approaches is not None:
-        names = check_names([name.strip() for name in args.approaches.split(",") if name.strip()])
+    task, names = open_task(args), approaches_of(args)
     said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress)
     return CommandResult({**document(task, made), "reading": said}, [*said, *verdict_lines(task, made)])
+
+
+def approaches_of(args: argparse.Namespace) -> Sequence[str]:
+    """What `--approaches` names, or all. Raises `UsageError` for a name that is none."""
+    from kasauti.approaches.catalogue import DEFAULT, check_names
+
+    if args.approaches is None:
+        return DEFAULT
+    return check_names([name.strip() for name in args.approaches.split(",") if name.strip()])
 
 
 def check_trial(task: Task, names: Sequence[str]) -> list[str]:

@@ -19,12 +19,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import torch
 
 from kasauti.model.last import last_layer_at
+from kasauti.model.registered import attention_of, matrix_unit
 
 NAME = "kasauti_branches"
 MATH_SCORES = 2**26
@@ -84,7 +84,7 @@ class Pass:
 
     def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
         """Output [N, H, D] for queries [1, H, N, D] and keys and values [1, Hkv, N, D]."""
-        wide = q.dtype if q.device.type != "cpu" or _matrix_unit() else torch.float32
+        wide = q.dtype if q.device.type != "cpu" or matrix_unit() else torch.float32
         q, k, v = q.to(wide), k.to(wide), v.to(wide)
         q_n, k_n, v_n = (x[0].transpose(0, 1) for x in (q, k, v))
         before = None
@@ -176,7 +176,7 @@ def hiding(hidden: torch.Tensor, dtype: torch.dtype, device: Any) -> torch.Tenso
 def bias_dtype(model: Any) -> torch.dtype:
     """What scores are computed in: the network's dtype, on a CPU without a matrix unit float32."""
     dtype: torch.dtype = model.dtype
-    return dtype if model.device.type != "cpu" or _matrix_unit() else torch.float32
+    return dtype if model.device.type != "cpu" or matrix_unit() else torch.float32
 
 
 def _heads(x_blhd: torch.Tensor) -> torch.Tensor:
@@ -235,13 +235,6 @@ def _math(
     return torch.cat(outs, dim=2).transpose(1, 2), torch.cat(all_logs, dim=2).transpose(1, 2)
 
 
-@cache
-def _matrix_unit() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 in a unit of their own; without one the kernel is no slower in
-    float32."""
-    return bool(torch.cpu._is_amx_tile_supported())
-
-
 def branch_attention(
     module: Any,
     query: torch.Tensor,
@@ -274,15 +267,5 @@ def _places(kwargs: Mapping[str, Any]) -> torch.Tensor | None:
 @contextlib.contextmanager
 def branches_in(network: Any) -> Iterator[None]:
     """Within it, a network of Transformers takes `branches=`; calls without it are as they were."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(NAME, branch_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    before = network.config._attn_implementation
-    network.set_attn_implementation(NAME)
-    try:
-        with last_layer_at(network, _places):
-            yield
-    finally:
-        network.set_attn_implementation(before)
+    with attention_of(network, NAME, branch_attention), last_layer_at(network, _places):
+        yield

@@ -19,11 +19,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
+
+from kasauti.model.registered import attention_of, matrix_unit
 
 NAME = "kasauti_tree"
 STEP = 256
@@ -223,30 +224,15 @@ def tree_attention(
     if query.device.type == "cpu" and not dropout and value.shape[-1] == query.shape[-1]:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         # The kernel is no slower in float32 where bfloat16 has no matrix unit: 43 against 58 ms a layer at P = 500.
-        wide = query.dtype if _matrix_unit() else torch.float32
+        wide = query.dtype if matrix_unit() else torch.float32
         joined: torch.Tensor = _ByNode.apply(query.to(wide), key.to(wide), value.to(wide), tree, scale, window)
         return joined.transpose(1, 2).to(query.dtype), None
     masked = scaled_dot_product_attention(query, key, value, tree.mask(window), dropout, scale=scaling)
     return masked.transpose(1, 2), None
 
 
-@cache
-def _matrix_unit() -> bool:
-    """Whether this CPU multiplies matrices of bfloat16 in a unit of their own."""
-    return bool(torch.cpu._is_amx_tile_supported())
-
-
 @contextlib.contextmanager
 def tree_attention_in(network: Any) -> Iterator[None]:
     """Within it, a network of Transformers takes `tree=`; calls without it are as they were."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(NAME, tree_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    before = network.config._attn_implementation
-    network.set_attn_implementation(NAME)
-    try:
+    with attention_of(network, NAME, tree_attention):
         yield
-    finally:
-        network.set_attn_implementation(before)

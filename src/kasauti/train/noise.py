@@ -18,6 +18,7 @@ import numpy as np
 from transformers import TrainerCallback
 
 from kasauti.core.types import Supervised
+from kasauti.train.prefix import common
 from kasauti.train.rows import IGNORED
 
 
@@ -34,8 +35,8 @@ class TokenNoise:
     def __init__(self, rows: Sequence[Supervised], share: float, seed: int, kept: Sequence[int] = ()) -> None:
         prompts = [tuple(row.ids[: _answer(row.labels)]) for row in rows]
         self.share, self.seed, self.kept = share, seed, frozenset(kept)
-        self.before = _alike(prompts)
-        self.behind = min(_alike([prompt[::-1] for prompt in prompts]), min(map(len, prompts)) - self.before)
+        self.before = _common(prompts)
+        self.behind = min(_common([prompt[::-1] for prompt in prompts]), min(map(len, prompts)) - self.before)
         own = [id for prompt in prompts for id in prompt[self.before : len(prompt) - self.behind]]
         self.pool = np.array([id for id in own if id not in self.kept], dtype=np.int64)
         self.epoch = 0
@@ -77,7 +78,6 @@ def _answer(labels: Sequence[int]) -> int:
     return next(at for at, label in enumerate(labels) if label != IGNORED)
 
 
-def _alike(rows: Sequence[tuple[int, ...]]) -> int:
+def _common(prompts: Sequence[tuple[int, ...]]) -> int:
     """How many ids all of them begin with."""
-    first, last = min(rows), max(rows)
-    return next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return common(min(prompts), max(prompts))

@@ -18,12 +18,8 @@ class EmbeddingRate:
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """The trainer's own optimizer, its groups divided."""
         optimizer = super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
-        embeddings = {
-            id(parameter)
-            for layer in (self.model.get_input_embeddings(),)
-            for parameter in layer.parameters()
-            if parameter.requires_grad
-        }
+        trained = (one for one in self.model.get_input_embeddings().parameters() if one.requires_grad)
+        embeddings = set(map(id, trained))
         if not self.embedding_rate or not embeddings:
             return optimizer
         groups = []
