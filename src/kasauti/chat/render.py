@@ -105,7 +105,10 @@ def render_texts(
     ask: bool,
     arguments: Mapping[str, Any],
 ) -> list[str]:
-    """The tokenizer's own `apply_chat_template` as text, all in one call, with its refusals as `TemplateError`."""
+    """The tokenizer's own `apply_chat_template` as text, all in one call, with its refusals as `TemplateError`.
+
+    Of several it does not say which one was refused: whoever wants to know asks for each alone.
+    """
     copies = [[dict(turn) for turn in turns] for turns in conversations]
     try:
         rendered: list[str] = tokenizer.apply_chat_template(
@@ -113,14 +116,17 @@ def render_texts(
         )
         return rendered
     except Exception as error:  # a template is foreign code: it raises what it likes
-        if len(conversations) > 1:  # one of them is at fault; alone it says so, and its row can be named
-            one_by_one = [render_texts(tokenizer, text, [turns], ask=ask, arguments=arguments) for turns in copies]
-            return [rendered for (rendered,) in one_by_one]
         raise TemplateError(
-            f"the chat template refuses the conversation {'/'.join(turn['role'] for turn in copies[0])}: {error}",
+            f"the chat template refuses {_named(copies)}: {error}",
             where="chat template",
             mend="Let user and assistant alternate, the user first, or name another template in task.yaml.",
         ) from error
+
+
+def _named(conversations: Sequence[Sequence[Mapping[str, str]]]) -> str:
+    if len(conversations) > 1:
+        return f"one of {len(conversations)} conversations"
+    return "the conversation " + "/".join(turn["role"] for turn in conversations[0])
 
 
 def render_text(
