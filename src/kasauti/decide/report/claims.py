@@ -86,7 +86,7 @@ def cost(trial: Trial) -> str:
     if not best:
         return "No approach has a price"
     if len(best) == 1:
-        return f"{best[0].label} is the cheapest and scores highest"
+        return f"{best[0].label} scores highest, and of those that read the text it is the cheapest"
     said = f"{_listed([one.label for one in best])}: each costs more than the one before, and scores higher"
     return said + (
         ". For each of the others, one of these costs no more and scores no less" if len(best) < len(real) else ""
