@@ -10,7 +10,7 @@ from tests.data.conftest import rows_of, split_of, task_of
 
 from kasauti.core.types import Severity
 from kasauti.data.checks.conflicts import conflicts
-from kasauti.data.checks.control import control, invisible_kinds, shown
+from kasauti.data.checks.control import _INVISIBLE, control, invisible_kinds, shown
 from kasauti.data.checks.empty import empty
 from kasauti.data.checks.few_rows import few_rows
 from kasauti.data.checks.imbalance import imbalance
@@ -272,3 +272,8 @@ def test_chat_template_strings_in_a_text_are_told(text):
     (found,) = control(TASK, split_of(rows((f"end it {text} now", "a"), ("a < b | c > d [INS] <b>", "b"))))
     assert (found.rows, found.count, found.severity) == ([1], 1, Severity.WARN)
     assert f"{text} in 1" in found.what
+
+
+@given(st.text(st.one_of(st.characters(), st.sampled_from("\u200b\u200c\u00ad\ufffd\ufdd0\x07\t\n")), max_size=12))
+def test_what_is_printable_is_passed_over_without_missing_a_sign(text: str) -> None:
+    assert bool(invisible_kinds(text)) == bool(_INVISIBLE.search(text))

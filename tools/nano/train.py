@@ -45,7 +45,7 @@ LENGTH = 640
 """Longest sequence in training, tokens; longer documents are cut at the end, longer episodes are drawn again."""
 BATCH_TOKENS = 4096
 """Padded tokens that one process reads in a step."""
-LATE = 0.75
+LATE = 0.5
 """From this share of the steps on, most sequences are a written message and its intent: what tells hundreds of narrow
 intents apart tells a new dozen apart after a little tuning."""
 REPETITIONS = 0.05
@@ -71,7 +71,7 @@ class Corpus:
         written = generated_pools()
         self.noise = Noise(lexicon())
         self.pools: list[Pool] = [clinc_pool(data), bitext_pool(support), *multidogo_pools(dogo), *written]
-        weight = {"clinc150": 9.0, "bitext": 2.0}
+        weight = {"clinc150": 13.0, "bitext": 2.0}
         weights = [weight.get(p.name, 0.5 if p.name.startswith("multidogo") else 3.0) for p in self.pools]
         self.documents = documents(data, dogo, support)
         maths = [turns[0][1] for turns in self.documents["maths"]]
@@ -113,9 +113,9 @@ class Corpus:
     def draw(self, rng: random.Random) -> tuple[Episode, bool]:
         """An episode, and whether its other text counts too, as language modelling."""
         roll = rng.random()
-        if roll < (0.16 if self.late else 0.48):
+        if roll < (0.12 if self.late else 0.48):
             return self.episodes.draw(rng), rng.random() < 0.15
-        if self.late and roll < 0.84:
+        if self.late and roll < 0.93:
             return plain_classification(rng.choice(self.written), self.noise, rng), rng.random() < 0.3
         if roll < (0.97 if self.late else 0.93):
             return plain_classification(self.episodes.pool(rng), self.noise, rng), rng.random() < 0.5

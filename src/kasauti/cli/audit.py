@@ -137,7 +137,7 @@ def _audit(task: Task, samples: int, progress: Progress, checks: Mapping[str, Ch
     import kasauti
     from kasauti.cli.taught import Audit, look
     from kasauti.core.files import STATE, write_json
-    from kasauti.data.audit import CHECKS, audit_data
+    from kasauti.data.audit import CHECKS, audit_data, worst_first
     from kasauti.data.conversation import shapes_of
     from kasauti.data.split import divide, parts_of
     from kasauti.pages.audit import write_audit
@@ -145,16 +145,16 @@ def _audit(task: Task, samples: int, progress: Progress, checks: Mapping[str, Ch
     divided, checks = divide(task, strict=False, record="audit"), checks or CHECKS
     split = divided.decided
     parts = parts_of(split)
-    seen = look(task, parts, samples, progress)
-    names = list(checks)
-    findings = audit_data(
-        task,
-        split,
-        found=[*divided.findings, *seen.findings],
-        checks=checks,
-        progress=lambda name: progress("audit", names.index(name), len(names), name),
-    )
-    progress("audit", len(names), len(names))
+    names, found = list(checks), list(divided.findings)
+
+    def check() -> None:
+        at = {name: number for number, name in enumerate(names)}
+        told = lambda name: progress("audit", at[name], len(names), name)  # noqa: E731
+        found.extend(audit_data(task, split, checks=checks, progress=told))
+        progress("audit", len(names), len(names))
+
+    seen = look(task, parts, samples, progress, check)
+    findings = worst_first([*found, *seen.findings])
     rows = {name: len(examples) for name, examples in parts.items()}
     created = datetime.now(UTC).isoformat(timespec="seconds")
     document = {

@@ -7,13 +7,16 @@ all the same.
 
 from __future__ import annotations
 
+import contextvars
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import KasautiError
-from kasauti.core.progress import Progress
+from kasauti.core.progress import Progress, Remark
 from kasauti.core.types import Example, Finding, Severity, Task
 from kasauti.data.conversation import content, messages
 from kasauti.data.duplicates import near_groups, words
@@ -58,18 +61,57 @@ class Audit(NamedTuple):
         return sum(one["severity"] == "stop" for one in self.document["findings"])
 
 
-def look(task: Task, parts: Mapping[str, Sequence[Example]], samples: int, progress: Progress) -> Seen:
-    """Prove every row that has a valid answer, lay out `samples` random ones that are no test rows, pair duplicates."""
+def look(
+    task: Task,
+    parts: Mapping[str, Sequence[Example]],
+    samples: int,
+    progress: Progress,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Seen:
+    """Prove every row that has a valid answer, lay out `samples` random ones that are no test rows, pair duplicates.
+
+    Args:
+        task: the task.
+        parts: its rows.
+        samples: how many rows to lay out.
+        progress: told how far the proof is, from another thread.
+        meanwhile: called while the rows are proved: other processes prove many rows, and this one is free.
+    """
     seen = Seen(duplicates=duplicate_pairs(parts))
     try:
         bench = Workbench(task)
         frozen, tokenizer, recipe = bench.frozen, bench.tokenizer, bench.recipe
     except KasautiError as error:
         seen.findings.append(_stop("model", error, task.model, "Nothing can be prompted or tuned with this model."))
+        meanwhile()
         return seen
-    _prove(task, parts, bench, progress, seen)
+    _beside(meanwhile, lambda told: _prove(task, parts, bench, told, seen), progress)
     _lay_out(task, parts, samples, frozen, tokenizer, recipe.length, seen)
     return seen
+
+
+class _Stopped(BaseException):
+    """Ends the work of the other thread; nobody is told of it."""
+
+
+def _beside(here: Callable[[], None], there: Callable[[Progress], None], progress: Progress) -> None:
+    """`here` in this thread and `there` in another, to the end of both; an error of either, Ctrl-C among them, ends the
+    other at its next report of progress."""
+    stop = threading.Event()
+
+    def told(stage: str, done: int, total: int, remark: Remark = "") -> None:
+        if stop.is_set():
+            raise _Stopped
+        progress(stage, done, total, remark)
+
+    with ThreadPoolExecutor(1, "prove") as other:
+        running = other.submit(contextvars.copy_context().run, there, told)
+        try:
+            here()
+            running.result()
+        except BaseException:
+            stop.set()
+            raise
 
 
 def _prove(

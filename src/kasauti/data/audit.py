@@ -61,7 +61,7 @@ def audit_data(
         progress: called with the name of each check before it runs.
 
     Returns:
-        The findings, worst first: by severity, then by the rows concerned.
+        The findings, worst first.
     """
     findings = list(found)
     for name, check in checks.items():
@@ -71,6 +71,11 @@ def audit_data(
             findings += check(task, split)
         except Exception as error:
             findings.append(_crashed(name, error))
+    return worst_first(findings)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings by severity, then by the rows concerned."""
     return sorted(findings, key=lambda f: (_ORDER[f.severity], -f.count, f.check, f.where))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
 
 from kasauti.core.types import Example, Finding, Severity, Split, Task
 from kasauti.data.checks.evidence import SHOWN, row_numbers, share
@@ -31,7 +30,14 @@ text. A pattern and not Unicode's categories, since most rows hold none of these
 
 def invisible_kinds(text: str) -> set[str]:
     """The kinds of signs in a text that are not seen or not text."""
+    if text.isprintable() and "\ufffd" not in text:  # the one of them that counts as printable
+        return set()
     return {_kind(ord(sign)) for sign in _INVISIBLE.findall(text)}
+
+
+def chat_strings(text: str) -> set[str]:
+    """The strings in a text by which chat templates mark turns."""
+    return set(CHAT.findall(text)) if "<" in text or "[" in text else set()
 
 
 def _kind(point: int) -> str:
@@ -59,23 +65,29 @@ def control(task: Task, split: Split) -> list[Finding]:
     """Rows with invisible signs in their input or answer, and rows with chat-template strings in them."""
     findings = []
     for part, examples in parts_of(split).items():
-        hidden, counts = _those(examples, invisible_kinds)
-        if hidden:
-            findings.append(_hidden(part, hidden, counts, len(examples)))
-        marked, strings = _those(examples, lambda text: set(CHAT.findall(text)))
-        if marked:
-            findings.append(_marked(part, marked, strings, len(examples)))
+        hidden, marked = _Found(), _Found()
+        for example in examples:
+            text, answer = content(example), example.answer or ""
+            hidden.add(example, invisible_kinds(text) | invisible_kinds(answer))
+            marked.add(example, chat_strings(text) | chat_strings(answer))
+        if hidden.rows:
+            findings.append(_hidden(part, hidden.rows, hidden.counts, len(examples)))
+        if marked.rows:
+            findings.append(_marked(part, marked.rows, marked.counts, len(examples)))
     return findings
 
 
-def _those(examples: Iterable[Example], look: Callable[[str], set[str]]) -> tuple[list[Example], Counter[str]]:
-    rows, counts = [], Counter[str]()
-    for example in examples:
-        found = look(f"{content(example)}\n{example.answer or ''}")
-        counts.update(found)
-        if found:
-            rows.append(example)
-    return rows, counts
+class _Found:
+    """Rows with something in them, and how many hold each kind of it."""
+
+    def __init__(self) -> None:
+        self.rows: list[Example] = []
+        self.counts = Counter[str]()
+
+    def add(self, example: Example, kinds: set[str]) -> None:
+        if kinds:
+            self.rows.append(example)
+            self.counts.update(kinds)
 
 
 def _hidden(part: str, rows: list[Example], counts: Counter[str], total: int) -> Finding:
