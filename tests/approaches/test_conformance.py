@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.approaches.conftest import Place
 
-from kasauti.approaches.catalogue import CATALOGUE, make
+from kasauti.approaches.catalogue import CATALOGUE, DEFAULT, make
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import ModelError
 from kasauti.core.types import Approach, Ended, Example, Prediction
@@ -45,7 +45,7 @@ class Fitted:
     predictions: list[Prediction]
 
 
-@pytest.fixture(scope="module", params=CATALOGUE)
+@pytest.fixture(scope="module", params=DEFAULT)
 def fitted(request: pytest.FixtureRequest, place: Callable[[], Place]) -> Fitted:
     here = place()
     split = here.split
@@ -130,7 +130,7 @@ def test_free_generation_gives_one_text_a_row_and_answers_only_with_labels(fitte
         assert one.output_tokens > 0
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", DEFAULT)
 def test_a_constructor_does_nothing_and_the_fit_says_what_is_wrong_with_the_model(place, name):
     here = place()
     bench = Workbench(dataclasses.replace(here.task, model="./absent"))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import complaints, write_rows
 
-from kasauti.approaches.catalogue import CATALOGUE, make
+from kasauti.approaches.catalogue import DEFAULT, make
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.task import load_task
 from kasauti.core.types import Ended, Prediction, Split, Task
@@ -127,7 +127,7 @@ def test_answers_follow_the_rows_when_the_test_file_is_sorted_otherwise(made):
     assert fit_and_answer(Workbench(task), turned, "classical").predictions == first[::-1]
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", DEFAULT)
 def test_prices_margins_and_names_do_not_ask_for_another_fit(made, name):
     task, split = made
     business = dataclasses.replace(task.business, margin=0.3, gpu_per_hour=9.0, calls_per_month=1.0)
@@ -149,7 +149,7 @@ def test_what_a_fit_depends_on_asks_for_another(made, tmp_path, tiny_model):
         key(task, dataclasses.replace(split, train=split.train[1:])),
         key(task, dataclasses.replace(split, train=split.train[::-1])),
         key(task, dataclasses.replace(split, validation_calibrate=split.validation_choose)),
-        *(key(task, split, name) for name in CATALOGUE),
+        *(key(task, split, name) for name in DEFAULT),
     ]
     assert len(set(others)) == len(others)
 

@@ -21,40 +21,62 @@ class Entry:
     """One line of the catalogue."""
 
     place: str
-    """module:Class"""
+    """module:Class of what answers with a label; empty where nothing does."""
     family: str
     title: str
     """What a report calls it."""
+    written: str = ""
+    """module:Class of what answers with a text, for the kinds of task that ask for one; empty where nothing does."""
 
+    def place_for(self, kind: str) -> str:
+        """module:Class for a kind of task."""
+        return self.place if kind == LABELLED else self.written
+
+
+LABELLED = "classification"
+"""The kind of task whose answers are labels."""
 
 CATALOGUE: dict[str, Entry] = {
     "majority": Entry("majority:Majority", "majority", "Most common label"),
     "classical": Entry("classical:Classical", "classical", "Classical classifier"),
-    "prompt_none": Entry("prompt:PromptNone", "prompt", "Prompt without instructions"),
-    "prompt_instructions": Entry("prompt:PromptInstructions", "prompt", "Prompt with instructions"),
-    "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter"),
+    "nearest": Entry("", "classical", "Nearest training answer", "nearest:Nearest"),
+    "prompt_none": Entry("prompt:PromptNone", "prompt", "Prompt without instructions", "written:WrittenNone"),
+    "prompt_instructions": Entry(
+        "prompt:PromptInstructions", "prompt", "Prompt with instructions", "written:WrittenInstructions"
+    ),
+    "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter", "written:WrittenTuned"),
 }
-DEFAULT = tuple(CATALOGUE)
 
 
-def check_names(names: Sequence[str]) -> tuple[str, ...]:
+def names_for(kind: str) -> tuple[str, ...]:
+    """The approaches that can answer a kind of task."""
+    return tuple(name for name, entry in CATALOGUE.items() if entry.place_for(kind))
+
+
+DEFAULT = names_for(LABELLED)
+
+
+def check_names(names: Sequence[str], kind: str = LABELLED) -> tuple[str, ...]:
     """The names, each once, in the catalogue's order.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or one that does not answer this kind of task.
     """
     for name in names:
         if name not in CATALOGUE:
             raise UsageError(
                 f"unknown approach {name!r}", where="--approaches", mend=suggestion(name, tuple(CATALOGUE))
             )
+        if name not in names_for(kind):
+            able = ", ".join(names_for(kind))
+            raise UsageError(f"{name} does not answer tasks of kind {kind}", where="--approaches", mend=f"use {able}")
     if not names:
-        raise UsageError("no approach named", where="--approaches", mend=f"name some of {', '.join(CATALOGUE)}")
+        raise UsageError("no approach named", where="--approaches", mend=f"name some of {', '.join(names_for(kind))}")
     return tuple(name for name in CATALOGUE if name in names)
 
 
 def make(name: str, bench: Workbench) -> Approach:
     """A new, unfitted approach."""
-    module, _, kind = CATALOGUE[name].place.partition(":")
-    approach: Approach = getattr(importlib.import_module(f"kasauti.approaches.{module}"), kind)(bench)
+    module, _, made = CATALOGUE[name].place_for(bench.task.kind).partition(":")
+    approach: Approach = getattr(importlib.import_module(f"kasauti.approaches.{module}"), made)(bench)
     return approach

@@ -27,7 +27,8 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.registry.register import register
     from kasauti.registry.versions import Registry
 
-    task, names = open_task(args), approaches_of(args)
+    task = open_task(args)
+    names = approaches_of(args, task.kind)
     said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress)

@@ -47,23 +47,12 @@ def run(args: argparse.Namespace) -> CommandResult:
 
 
 def train(bench: Workbench, split: Split) -> Run:
-    """The finished run on this split; for a classification it is the run of a trial's tuned approach."""
-    if bench.task.kind == "classification":
-        from kasauti.approaches.tuned import Tuned
+    """The finished run on this split: that of a trial's tuned approach."""
+    from kasauti.approaches.tuned import Tuned
+    from kasauti.approaches.written import WrittenTuned
 
-        return Tuned(bench).trained(split.train, split.validation_choose)
-    from kasauti.train.run import train_adapter
-
-    return train_adapter(
-        bench.task,
-        split.train,
-        split.validation_choose,
-        bench.fresh,
-        bench.frozen,
-        bench.recipe_for(len(split.train)),
-        model_sha256=bench.model_sha256,
-        progress=bench.progress,
-    )
+    tuned = Tuned(bench) if bench.task.kind == "classification" else WrittenTuned(bench)
+    return tuned.trained(split.train, split.validation_choose)
 
 
 def _lines(summary: dict[str, Any], folder: str) -> list[str]:

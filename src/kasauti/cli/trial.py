@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kasauti.core.types import Task
     from kasauti.decide.trial import Trial
 
+EXACT = "exact_match"
 HELP = "fit every approach, judge all on the same test rows, give the verdict"
 ABOUT = """Fit every approach on the training rows, choose on the validation rows, judge all once on the same test
 rows, and say which to ship and why. The same command goes on with a trial that was cut off. Leaves
@@ -30,20 +31,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandResult:
     """Judge and print the verdict."""
-    task, names = open_task(args), approaches_of(args)
+    task = open_task(args)
+    names = approaches_of(args, task.kind)
     said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress)
     return CommandResult({**document(task, made), "reading": said}, [*said, *verdict_lines(task, made)])
 
 
-def approaches_of(args: argparse.Namespace) -> Sequence[str]:
-    """What `--approaches` names, or all. Raises `UsageError` for a name that is none."""
-    from kasauti.approaches.catalogue import DEFAULT, check_names
+def approaches_of(args: argparse.Namespace, kind: str) -> Sequence[str]:
+    """What `--approaches` names, or all that answer this kind of task. Raises `UsageError` for a name that is none."""
+    from kasauti.approaches.catalogue import check_names, names_for
 
     if args.approaches is None:
-        return DEFAULT
-    return check_names([name.strip() for name in args.approaches.split(",") if name.strip()])
+        return names_for(kind)
+    return check_names([name.strip() for name in args.approaches.split(",") if name.strip()], kind)
 
 
 def check_trial(task: Task, names: Sequence[str]) -> list[str]:
@@ -117,6 +119,15 @@ def approaches_table(trial: Mapping[str, Any]) -> list[str]:
                 f"{one['cost_per_1k_calls']:.2g}",
             )
         )
-    head = ("approach", "accuracy", "95% interval", "macro-F1", "invalid", "p95 ms", "cost per 1k")
+    metric = trial.get("metric", EXACT)
+    head = (
+        "approach",
+        "accuracy" if metric == EXACT else metric,
+        "95% interval",
+        "macro-F1",
+        "invalid",
+        "p95 ms",
+        "cost per 1k",
+    )
     failed = [f"{one['name']} failed: {one['why']}" for one in trial.get("failed", ())]
     return [*table(head, rows, right=head[1:]), *failed]

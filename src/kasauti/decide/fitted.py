@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kasauti.approaches.catalogue import CATALOGUE, make
+from kasauti.approaches.catalogue import CATALOGUE, LABELLED, make
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.files import RunFolder, content_hash, read_json, write_json
 from kasauti.core.types import Approach, Ended, Example, Prediction, Split
@@ -27,8 +27,8 @@ FORMAT = 2
 TUNED_FORMAT = 3
 """The same for what is trained."""
 HELD_OUT = "held_out.json"
-LATENCY_ROWS = 60
-"""Validation rows that are answered one at a time to measure latency."""
+LATENCY_ROWS, WRITTEN_ROWS = 60, 20
+"""Validation rows that are answered one at a time to measure latency: with a label, and with a text (slower)."""
 NETWORKS = ("prompt", "retrieval", "tuned")
 """Families that need the model."""
 
@@ -66,6 +66,8 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
         "labels": list(task.labels),
         "input": task.input,
     }
+    if task.kind != LABELLED:
+        parts["kind"] = task.kind
     if CATALOGUE[name].family in NETWORKS:
         parts |= {
             "model": bench.model_sha256,
@@ -113,13 +115,15 @@ def fit_and_answer(bench: Workbench, split: Split, name: str, out_of_scope: Sequ
     approach.load(str(folder.path / "model"))
     predictions = _asked(_test_file(folder, split), approach.predict, split.test)
     free = getattr(approach, "generate", None)
+    # Texts have no confidence that anything could be said of.
+    sure = split.validation_calibrate if bench.task.kind == LABELLED else ()
     strange = folder.path / f"out-of-scope-{content_hash([row.id for row in out_of_scope])[:12]}.json"
     return Answers(
         name=name,
         folder=folder.path / "model",
         predictions=predictions,
         generated=None if free is None else _asked(_written_file(folder, split), free, split.test),
-        held_out=_asked(folder.path / HELD_OUT, approach.predict, split.validation_calibrate),
+        held_out=_asked(folder.path / HELD_OUT, approach.predict, sure) if sure else [],
         strange=_asked(strange, approach.predict, out_of_scope) if out_of_scope else [],
         latencies=kept["latencies"],
         fit_seconds=kept["fit_seconds"],
@@ -158,6 +162,7 @@ def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder) 
     approach.save(str(model))
     # An approach that calibrates says what it stated of its calibration rows without having seen them; of any other,
     # which has fitted nothing on them, it is what it answers.
+    measured = LATENCY_ROWS if bench.task.kind == LABELLED else WRITTEN_ROWS
     held_out: Sequence[Prediction] = getattr(approach, "held_out", ())
     if held_out:
         _keep(folder.path / HELD_OUT, split.validation_calibrate, held_out)
@@ -165,7 +170,7 @@ def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder) 
         {
             "name": approach.name,
             "fit_seconds": seconds,
-            "latencies": _latencies(approach, split.validation[:LATENCY_ROWS]),
+            "latencies": _latencies(approach, split.validation[:measured]),
             "about": dict(approach.about()),
             "device": _device(approach.family),
         }

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import kasauti
-from kasauti.approaches.catalogue import CATALOGUE, check_names
+from kasauti.approaches.catalogue import CATALOGUE, LABELLED, check_names
 from kasauti.approaches.workbench import Workbench
-from kasauti.core.errors import KasautiError, StorageError, UsageError
+from kasauti.core.errors import KasautiError, StorageError
 from kasauti.core.files import RunFolder, atomic_write, content_hash, read_json
 from kasauti.core.progress import Progress, silent
 from kasauti.core.ran import machine, versions
@@ -33,11 +33,13 @@ from kasauti.decide.fitted import Answers, fit_and_answer, fitted_key, has_answe
 from kasauti.decide.predictions import write_predictions
 from kasauti.decide.sureness import sureness
 from kasauti.decide.verdict import Judged, decide
-from kasauti.measure.compare import compare_all
+from kasauti.measure import kinds
+from kasauti.measure.compare import compare_scores
+from kasauti.measure.grades import Grades, interval
 from kasauti.measure.kinds import classification
-from kasauti.measure.metrics import correct, latency_ms
-from kasauti.measure.slices import confused_pairs, label_next, wrong_examples
-from kasauti.measure.statistics import accuracy_measurement
+from kasauti.measure.metrics import latency_ms
+from kasauti.measure.slices import confused_pairs, label_next, low_examples, wrong_examples
+from kasauti.measure.statistics import score_measurement
 
 FORMAT = 2
 FITTED_ON = {"majority": ["train"], "prompt": ["validation"]}
@@ -64,13 +66,7 @@ def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> 
         DataError: the data are at fault.
         KasautiError: every approach failed.
     """
-    names = check_names(names)
-    if task.kind != "classification":
-        raise UsageError(
-            f"a trial judges tasks of kind classification, and this is {task.kind}",
-            where="task.yaml: kind",
-            mend="use `kasauti train` for it",
-        )
+    names = check_names(names, task.kind)
     split, findings = load_split(task, record="trial")
     strange = load_out_of_scope(task)
     bench = Workbench(task, progress)
@@ -109,6 +105,8 @@ def _trial_id(bench: Workbench, split: Split, names: Sequence[str], strange: Seq
         "accept": dataclasses.asdict(bench.task.accept),
         "out_of_scope": [row.id for row in strange],
     }
+    if bench.task.kind != LABELLED:
+        parts["scoring"] = dataclasses.asdict(bench.task.scoring)
     return content_hash(parts)[:12]
 
 
@@ -163,19 +161,17 @@ def _without_leaked(split: Split) -> list[int]:
     return [at for at in range(len(test)) if at not in leaked]
 
 
-def _entry(task: Task, split: Split, one: Answers, clean: Sequence[int]) -> dict[str, Any]:
+def _entry(task: Task, split: Split, one: Answers, grades: Grades, clean: Sequence[int]) -> dict[str, Any]:
     """One element of `approaches`."""
-    judged = classification.judge(task, split.test, one.predictions, task.seed)
-    if one.generated is not None:
+    judged = kinds.judge(task, split.test, one.predictions, grades=grades)
+    if one.generated is not None and task.kind == LABELLED:
         written = classification.judge(task, split.test, one.generated, task.seed)
         judged |= {
             "invalid_rate": written["invalid_rate"],
             "generated": {k: written[k] for k in ("accuracy", "accuracy_with_fallback", "invalid_rate", "endings")},
         }
-    truth = [row.answer or "" for row in split.test]
-    every = correct(truth, one.predictions)
     if clean:
-        unseen = classification.interval(accuracy_measurement(every[list(clean)]))
+        unseen = interval(score_measurement(grades.scores[list(clean)], grades.metric, task.seed))
         judged["accuracy_without_leaked"] = {**unseen, "rows": len(clean)}
     price = Price(
         per_1k_calls=_per_1k_calls(task, one),
@@ -205,25 +201,26 @@ def _judge(
     failed: Sequence[Mapping[str, str]],
     findings: Sequence[Finding],
 ) -> dict[str, Any]:
-    task, truth = bench.task, [row.answer or "" for row in split.test]
+    task = bench.task
     clean = _without_leaked(split)
-    entries = [_entry(task, split, one, clean) for one in answers]
-    comparisons = compare_all(truth, {one.name: one.predictions for one in answers})
+    kind = kinds.load_kind(task.kind)
+    grades = {one.name: kind.grade(task, split.test, one.predictions) for one in answers}
+    entries = [_entry(task, split, one, grades[one.name], clean) for one in answers]
+    comparisons = compare_scores({name: graded.scores for name, graded in grades.items()}, task.seed)
     seen = max(1, looks(task.folder, split.test_sha256))
     judged = [Judged.from_entry(entry, len(split.test)) for entry in entries]
     verdict = decide(task, judged, comparisons, test_looks=seen)
     shipped = next(one for one in answers if one.name == verdict.ship)
-    confusion = next(e for e in entries if e["name"] == verdict.ship)["confusion"]
+    confusion = next(e for e in entries if e["name"] == verdict.ship).get("confusion")
     needs = list(verdict.needs)
     needs += _dependent(task, split)
     needs += [f"{row['name']} failed and was not judged: {row['why']}" for row in failed]
-    counts = {label: sum(row.answer == label for row in split.train) for label in task.labels}
     return {
         "task": task.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "kasauti": kasauti.__version__,
         "seed": task.seed,
-        "metric": classification.METRIC,
+        "metric": grades[verdict.ship].metric,
         "data": {
             "version": split.data_version,
             "fingerprint": split.fingerprint,
@@ -238,13 +235,9 @@ def _judge(
         "approaches": [{k: v for k, v in entry.items() if k != "confusion"} for entry in entries],
         "comparisons": [dataclasses.asdict(c) for c in comparisons],
         "verdict": {**dataclasses.asdict(verdict), "because": list(verdict.because), "needs": needs},
-        "errors": {
-            "confused_pairs": confused_pairs(truth, shipped.predictions),
-            "examples": [r["id"] for r in wrong_examples(split.test, shipped.predictions)],
-            "rows": wrong_examples(split.test, shipped.predictions),
-            "label_next": label_next(truth, shipped.predictions, counts),
-        },
-        "confusion": {
+        "errors": _errors(task, split, shipped.predictions, grades[verdict.ship]),
+        "confusion": confusion
+        and {
             "approach": verdict.ship,
             "labels": confusion["truths"],
             "answers": confusion["answers"],
@@ -262,6 +255,22 @@ def _judge(
         },
         "failed": list(failed),
         "ran": {"machine": machine(), "versions": versions()},
+    }
+
+
+def _errors(task: Task, split: Split, given: Sequence[Prediction], grades: Grades) -> dict[str, Any]:
+    """`errors` of the shipped approach; texts are not confused in pairs."""
+    if task.kind != LABELLED:
+        low = low_examples(split.test, given, grades.scores)
+        return {"confused_pairs": [], "examples": [row["id"] for row in low], "rows": low, "label_next": []}
+    truth = [row.answer or "" for row in split.test]
+    counts = {label: sum(row.answer == label for row in split.train) for label in task.labels}
+    wrong = wrong_examples(split.test, given)
+    return {
+        "confused_pairs": confused_pairs(truth, given),
+        "examples": [row["id"] for row in wrong],
+        "rows": wrong,
+        "label_next": label_next(truth, given, counts),
     }
 
 

@@ -10,6 +10,7 @@ accuracy here; they are said, with the volume at which they turn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,16 +21,21 @@ from kasauti.core.errors import KasautiError
 from kasauti.core.types import Comparison, Measurement, Task, Verdict
 from kasauti.decide.cost import MONTHS, Price, break_even
 from kasauti.measure.compare import swapped
-from kasauti.measure.statistics import equivalent, rows_needed, rows_to_rule_out, smallest_detectable
+from kasauti.measure.statistics import equivalent, rows_needed, rows_to_rule_out, smallest_detectable, smallest_mean
 
 SIGNIFICANT = 0.05
 """Adjusted p-values under this are outside the noise."""
+EXACT = "mcnemar_exact"
+"""The test of answers that are right or wrong."""
 LEAST_ROWS = 200
 """Fewer test rows than this cannot carry a decision: a true 5-point win is then missed about every second time."""
 MOST_LOOKS = 5
 """After more looks at the test rows than this, choices have begun to fit them."""
 PRACTICAL_ROWS = 100_000
 """A number of test rows over this is not asked for."""
+
+SHARES = ("exact_match", "pass@1")
+"""Deciding figures that are a share of the rows."""
 
 SIMPLICITY: dict[str, int] = {
     "majority": 0,  # no model: one answer for all
@@ -139,7 +145,7 @@ def decide(task: Task, judged: Sequence[Judged], comparisons: Sequence[Compariso
 
 def _reasons(field: _Field, ship: Judged) -> list[str]:
     sentences = [
-        f"{ship.name} answers {_accuracy(ship)} of the {field.rows:,} test rows right; it is the simplest approach "
+        f"{ship.name} {_scored(ship, field.rows)}; it is the simplest approach "
         f"that none beats by more than the margin of {_points(field.margin)} outside the noise."
     ]
     for other in field.others(ship):
@@ -150,10 +156,10 @@ def _reasons(field: _Field, ship: Judged) -> list[str]:
             against = max(winners, key=lambda j: j.accuracy.value)
         pair = field.pair(other, against)
         if pair.difference == 0:
-            sentences.append(f"{other.name} answers {_accuracy(other)}: no difference to {against.name}.")
+            sentences.append(f"{other.name} {_scored(other)}: no difference to {against.name}.")
             continue
         sentences.append(
-            f"{other.name} answers {_accuracy(other)}: {_points(abs(pair.difference))} "
+            f"{other.name} {_scored(other)}: {_points(abs(pair.difference))} "
             f"{'more' if pair.difference > 0 else 'fewer'} than {against.name} "
             f"({_interval(pair)}; {_p(pair.p_adjusted)}), {_reading(pair, field.margin)}."
         )
@@ -215,7 +221,7 @@ def _resolution(field: _Field, ship: Judged) -> list[str]:
     if len(field.ordered) < 2:
         return []
     nearest = max(field.others(ship), key=lambda j: j.accuracy.value)
-    least = smallest_detectable(field.rows, _discordance(field.pair(nearest, ship), field.rows), level=field.level)
+    least = _smallest(field.pair(nearest, ship), field.rows, field.level)
     if least is None:
         return []
     return [
@@ -232,7 +238,7 @@ def _open(field: _Field, ship: Judged) -> list[str]:
         if field.simpler_than(other, ship) or pair.high <= field.margin or field.beats(other, ship):
             continue
         if pair.difference > field.margin:
-            needed = rows_needed(pair.difference, _discordance(pair, field.rows), level=field.level)
+            needed = _needed(pair, field.rows, field.level)
             sentences.append(
                 f"{other.name} may be worth it: it answers {_points(pair.difference)} more than {ship.name}, which "
                 f"{field.rows:,} test rows cannot tell from noise. If that holds, {_more(needed, field.rows)} would."
@@ -315,6 +321,20 @@ def _check(judged: Sequence[Judged], comparisons: Sequence[Comparison]) -> None:
             )
 
 
+def _smallest(pair: Comparison, rows: int, level: float) -> float | None:
+    """The smallest true difference that is found four times out of five."""
+    if pair.test == EXACT:
+        return smallest_detectable(rows, _discordance(pair, rows), level=level)
+    return smallest_mean(pair.low, pair.high, level=level) or None
+
+
+def _needed(pair: Comparison, rows: int, level: float) -> int:
+    """Rows that would find this difference four times out of five."""
+    if pair.test == EXACT:
+        return rows_needed(pair.difference, _discordance(pair, rows), level=level)
+    return math.ceil(rows * (smallest_mean(pair.low, pair.high, level=level) / abs(pair.difference)) ** 2)
+
+
 def _discordance(pair: Comparison, rows: int) -> float:
     return (pair.only_a + pair.only_b) / rows
 
@@ -327,9 +347,13 @@ def _more(needed: int | None, rows: int) -> str:
     return f"about {more:,} more test rows"
 
 
-def _accuracy(one: Judged) -> str:
+def _scored(one: Judged, rows: int = 0) -> str:
+    """Its deciding figure with the interval: a share of rows that are right, or a mean score in hundredths."""
     m = one.accuracy
-    return f"{100 * m.value:.1f}% ({100 * m.low:.1f}\u2013{100 * m.high:.1f})"
+    ends = f"({100 * m.low:.1f}\u2013{100 * m.high:.1f})"
+    if m.metric in SHARES:
+        return f"answers {100 * m.value:.1f}% {ends}" + (f" of the {rows:,} test rows right" if rows else "")
+    return f"scores {100 * m.value:.1f} {ends} of 100 in {m.metric}" + (f" on the {rows:,} test rows" if rows else "")
 
 
 def _interval(pair: Comparison) -> str:

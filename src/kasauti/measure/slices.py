@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from kasauti.core.types import Ended, Example, Prediction
 from kasauti.measure.metrics import check_lengths, given_answers, per_class, truth_of
 from kasauti.measure.statistics import wilson
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FEW_TRAINING_ROWS = 20
 """Under this many training rows a label is called thin."""
@@ -61,6 +66,27 @@ def wrong_examples(
             "confidence": predictions[i].confidence,
         }
         for i in chosen
+    ]
+
+
+def low_examples(
+    examples: Sequence[Example], predictions: Sequence[Prediction], scores: NDArray[np.float64], top: int = 30
+) -> list[dict[str, object]]:
+    """The rows of lowest score [n] that are not right, lowest first, as `wrong_examples` shows them, with `score`."""
+    truth, said = truth_of(examples), _said(predictions)
+    check_lengths(truth, predictions)
+    order = sorted((i for i in range(len(truth)) if scores[i] < 1), key=lambda i: float(scores[i]))
+    return [
+        {
+            "id": examples[i].id,
+            "row": examples[i].row,
+            "text": examples[i].text,
+            "truth": truth[i],
+            "predicted": said[i],
+            "confidence": predictions[i].confidence,
+            "score": float(scores[i]),
+        }
+        for i in order[:top]
     ]
 
 

@@ -256,6 +256,15 @@ def smallest_detectable(rows: int, discordance: float, power: float = 0.8, level
     return high
 
 
+def smallest_mean(low: float, high: float, power: float = 0.8, level: float = 0.05) -> float:
+    """Smallest true mean difference that is found with probability `power`, from the 95% interval of an observed one:
+    (z of the level + z of the power) times its standard error, by the normal approximation."""
+    from scipy.stats import norm
+
+    error = (high - low) / (2 * float(norm.ppf(0.975)))
+    return float(norm.ppf(1 - level / 2) + norm.ppf(power)) * error
+
+
 def rows_needed(difference: float, discordance: float, power: float = 0.8, level: float = 0.05) -> int:
     """Test rows with which exact McNemar finds a true difference with probability `power`.
 

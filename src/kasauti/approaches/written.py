@@ -1,0 +1,200 @@
+"""The model asked for free text: untrained, with or without instructions, or with an adapter trained on the rows.
+
+Walks in: a bench, rows. Walks out: one `Prediction` a row, its answer the text that the model wrote up to the end of
+its turn. For kinds of task whose answer is no label: there is no posterior over all possible texts, and so no
+confidence.
+
+How much may be written follows from the training answers: half as much again as the longest of them. What has not ended
+by then is no answer: it would have gone on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from kasauti.approaches.workbench import Workbench
+from kasauti.chat.render import Renderer
+from kasauti.core.errors import SupervisionError
+from kasauti.core.files import read_json, write_json
+from kasauti.core.types import Ended, Example, Message, Prediction
+from kasauti.data.conversation import messages
+
+if TYPE_CHECKING:
+    from kasauti.model.load import Loaded
+    from kasauti.train.run import Run
+
+MORE = 1.5
+"""An answer may have so many times the tokens of the longest training answer."""
+SLACK = 8
+"""Tokens on top of that, for short answers."""
+
+
+class _Written:
+    """What all of them share."""
+
+    name = ""
+    family = ""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self.most = 0
+        self.chosen: dict[str, Any] = {}
+
+    def conversation(self, example: Example) -> Sequence[Message]:
+        """The turns that end with the user's."""
+        raise NotImplementedError
+
+    def loaded(self) -> Loaded:
+        """The network to ask."""
+        return self.bench.loaded()
+
+    def longest(self, train: Sequence[Example]) -> int:
+        """Tokens that an answer may have.
+
+        Raises:
+            SupervisionError: no room would be left for a question.
+        """
+        texts = [row.answer for row in train if row.answer]
+        lengths = map(len, self.bench.tokenizer(texts, add_special_tokens=False)["input_ids"])
+        most, window = int(MORE * max(lengths, default=0)) + SLACK, self.bench.recipe.length
+        if most >= window:
+            raise SupervisionError(
+                f"answers of up to {most} tokens leave no room for a question in {window}",
+                where="training rows",
+                mend="allow more tokens (train: length), or leave the longest answers out",
+            )
+        return most
+
+    def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
+        self.most = self.longest(train)
+        self.chosen = {"most_tokens": self.most}
+        return self
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        from kasauti.model.generate import generate
+        from kasauti.model.prefix import compute_prefix
+
+        loaded = self.loaded()  # loads the model, which is not part of an answer's time
+        renderer, limit = Renderer(self.bench.frozen, loaded.tokenizer), self.bench.recipe.length - self.most
+        prompts = [renderer.render_prompt(self.conversation(example), limit=limit) for example in examples]
+        done, began = 0, time.perf_counter()
+        shared = os.path.commonprefix(prompts)[: min(map(len, prompts), default=1) - 1]
+
+        def tell(rows: int) -> None:
+            nonlocal done
+            done += rows
+            self.bench.progress(self.name, done, len(examples))
+
+        made = generate(
+            loaded.model,
+            prompts,
+            end_ids=renderer.stop_ids,
+            max_new_tokens=self.most,
+            prefix=compute_prefix(loaded.model, shared) if len(prompts) > 1 and shared else None,
+            progress=tell,
+        )
+        seconds = (time.perf_counter() - began) / max(1, len(prompts))
+        given = []
+        for text, prompt in zip(made, prompts, strict=True):
+            raw = renderer.parse_answer(text.ids)
+            given.append(
+                Prediction(
+                    answer=raw if text.ended else None,
+                    ended=Ended.ANSWERED if text.ended else Ended.UNPARSABLE,
+                    raw=raw,
+                    seconds=seconds,
+                    input_tokens=len(prompt),
+                    output_tokens=len(text.ids) + text.ended,
+                )
+            )
+        return given
+
+    def save(self, folder: str) -> None:
+        write_json(Path(folder) / f"{self.family}.json", {"most": self.most, "chosen": self.chosen})
+
+    def load(self, folder: str) -> Self:
+        kept = read_json(Path(folder) / f"{self.family}.json")
+        self.most, self.chosen = int(kept["most"]), dict(kept["chosen"])
+        return self
+
+    def about(self) -> Mapping[str, Any]:
+        return self.chosen
+
+
+class WrittenNone(_Written):
+    """The input alone."""
+
+    name = "prompt_none"
+    family = "prompt"
+
+    def conversation(self, example: Example) -> Sequence[Message]:
+        earlier = [turn for turn in example.history if turn.role != "system"]
+        return [*earlier, Message(role="user", content=example.text)]
+
+
+class WrittenInstructions(_Written):
+    """The task's instructions, then the input."""
+
+    name = "prompt_instructions"
+    family = "prompt"
+
+    def conversation(self, example: Example) -> Sequence[Message]:
+        return messages(self.bench.task, example, with_answer=False)
+
+
+class WrittenTuned(_Written):
+    """An adapter by the task's recipe, asked as it was trained; the checkpoint with the lowest validation loss."""
+
+    name = "tuned"
+    family = "tuned"
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__(bench)
+        self.adapter = ""
+
+    def conversation(self, example: Example) -> Sequence[Message]:
+        return messages(self.bench.task, example, with_answer=False)
+
+    def loaded(self) -> Loaded:
+        return self.bench.loaded(self.adapter)
+
+    def trained(self, train: Sequence[Example], choose: Sequence[Example]) -> Run:
+        """The finished run: found, gone on with, or made."""
+        from kasauti.train.run import train_adapter
+
+        bench = self.bench
+        return train_adapter(
+            bench.task,
+            train,
+            choose,
+            bench.fresh,
+            bench.frozen,
+            bench.recipe_for(len(train)),
+            model_sha256=bench.model_sha256,
+            progress=bench.progress,
+        )
+
+    def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
+        super().fit(train, choose, calibrate)
+        run = self.trained(train, choose)
+        self.adapter = str(run.adapter)
+        self.chosen |= {
+            "run": run.id,
+            "fit_seconds": run.summary["seconds"],
+            **{name: run.summary[name] for name in ("parameters", "recipe", "curve", "findings")},
+        }
+        return self
+
+    def save(self, folder: str) -> None:
+        shutil.copytree(self.adapter, Path(folder) / "adapter", dirs_exist_ok=True)
+        super().save(folder)
+
+    def load(self, folder: str) -> Self:
+        inner = Path(folder) / "adapter"  # a version has the adapter's files at its top, as model folders do
+        self.adapter = str(inner if inner.is_dir() else folder)
+        return super().load(folder)
