@@ -10,10 +10,10 @@ by then is no answer: it would have gone on.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +25,7 @@ from kasauti.core.types import Ended, Example, Message, Prediction
 from kasauti.data.conversation import messages
 
 if TYPE_CHECKING:
+    from kasauti.model.constrain import Grammar
     from kasauti.model.load import Loaded
     from kasauti.train.run import Run
 
@@ -44,6 +45,7 @@ class _Written:
         self.bench = bench
         self.most = 0
         self.chosen: dict[str, Any] = {}
+        self._grammar: Grammar | None = None
 
     def conversation(self, example: Example) -> Sequence[Message]:
         """The turns that end with the user's."""
@@ -70,6 +72,18 @@ class _Written:
             )
         return most
 
+    def grammar(self, tokenizer: Any, end_ids: Sequence[int]) -> Grammar | None:
+        """What answers have to be, where the task names a schema."""
+        from kasauti.measure.schema import schema_of
+
+        if self.bench.task.scoring.schema is None:
+            return None
+        if self._grammar is None:
+            from kasauti.model.constrain import Grammar
+
+            self._grammar = Grammar(schema_of(self.bench.task), tokenizer, end_ids)
+        return self._grammar
+
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
         self.most = self.longest(train)
         self.chosen = {"most_tokens": self.most}
@@ -83,7 +97,7 @@ class _Written:
         renderer, limit = Renderer(self.bench.frozen, loaded.tokenizer), self.bench.recipe.length - self.most
         prompts = [renderer.render_prompt(self.conversation(example), limit=limit) for example in examples]
         done, began = 0, time.perf_counter()
-        shared = os.path.commonprefix(prompts)[: min(map(len, prompts), default=1) - 1]
+        shared = _shared(prompts)
 
         def tell(rows: int) -> None:
             nonlocal done
@@ -95,6 +109,7 @@ class _Written:
             prompts,
             end_ids=renderer.stop_ids,
             max_new_tokens=self.most,
+            grammar=self.grammar(loaded.tokenizer, renderer.stop_ids),
             prefix=compute_prefix(loaded.model, shared) if len(prompts) > 1 and shared else None,
             progress=tell,
         )
@@ -198,3 +213,9 @@ class WrittenTuned(_Written):
         inner = Path(folder) / "adapter"  # a version has the adapter's files at its top, as model folders do
         self.adapter = str(inner if inner.is_dir() else folder)
         return super().load(folder)
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """What all prompts begin with; something of every one is left."""
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
+    return [column[0] for column in alike][: min(map(len, prompts), default=1) - 1]

@@ -21,6 +21,7 @@ from kasauti.approaches.catalogue import CATALOGUE, LABELLED, make
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.files import RunFolder, content_hash, read_json, write_json
 from kasauti.core.types import Approach, Ended, Example, Prediction, Split
+from kasauti.measure.schema import schema_of
 
 FORMAT = 2
 """Part of every hash; raised when the same inputs would give other answers."""
@@ -68,6 +69,8 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
     }
     if task.kind != LABELLED:
         parts["kind"] = task.kind
+        if task.scoring.schema is not None:  # answers are held to it as they are written
+            parts["schema"] = schema_of(task)
     if CATALOGUE[name].family in NETWORKS:
         parts |= {
             "model": bench.model_sha256,

@@ -1,7 +1,8 @@
 """Answers that have to be JSON of a given shape: a JSON Schema and an answer → what is wrong with it, if anything.
 
 Walks in: the task, which names the schema's file, and answers. Walks out: parsed values, faults, and the text by which
-two JSON values are compared. It does not make a model write such answers; it checks what it wrote.
+two JSON values are compared. It does not make a model write such answers (`model/constrain.py` does); it checks what it
+wrote.
 """
 
 from __future__ import annotations
@@ -28,16 +29,8 @@ def load_schema(task: Task) -> Fault:
     Raises:
         TaskError: the file is missing, no JSON, or no schema.
     """
-    path = (Path(task.folder) / str(task.scoring.schema)).resolve()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise TaskError(f"{path}: {reason}", where=_WHERE, mend="Name a JSON Schema file.") from error
-    try:
-        validator = _validator(json.loads(text), path)
-    except ValueError as error:
-        raise TaskError(f"{path} is no JSON: {error}", where=_WHERE, mend="Mend the file.") from error
+    schema, path = _read(task)
+    validator = _validator(schema, path)
 
     def fault(answer: str) -> str | None:
         try:
@@ -47,6 +40,30 @@ def load_schema(task: Task) -> Fault:
         return _first_fault(validator, value, path)
 
     return fault
+
+
+def schema_of(task: Task) -> Any:
+    """The task's schema, checked to be one.
+
+    Raises:
+        TaskError: as `load_schema`.
+    """
+    schema, path = _read(task)
+    _validator(schema, path)
+    return schema
+
+
+def _read(task: Task) -> tuple[Any, Path]:
+    path = (Path(task.folder) / str(task.scoring.schema)).resolve()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise TaskError(f"{path}: {reason}", where=_WHERE, mend="Name a JSON Schema file.") from error
+    try:
+        return json.loads(text), path
+    except ValueError as error:
+        raise TaskError(f"{path} is no JSON: {error}", where=_WHERE, mend="Mend the file.") from error
 
 
 def _validator(schema: Any, path: Path) -> Validator:

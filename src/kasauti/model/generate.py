@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from kasauti.model.prefix import Prefix, prefix_cache, prefix_for
+
+if TYPE_CHECKING:
+    from kasauti.model.constrain import Grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ def generate(
     max_new_tokens: int,
     prefix: Prefix | None = None,
     batch_tokens: int = 16384,
+    grammar: Grammar | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Generated]:
     """The most probable continuation, token by token (greedy), for every prompt, in order.
@@ -46,6 +50,7 @@ def generate(
         max_new_tokens: where an answer that does not end is cut.
         prefix: a beginning that is computed already; used where all prompts begin with it.
         batch_tokens: prompt and answer tokens in one batch.
+        grammar: what answers have to be; see `constrain.py`.
         progress: called with the number of rows finished since the last call.
     """
     if prompts:
@@ -60,7 +65,7 @@ def generate(
             if (len(rows) + 1) * longest > batch_tokens:
                 break
             rows.append(order[at + len(rows)])
-        answers = _batch(model, [prompts[i] for i in rows], end_ids, max_new_tokens, prefix)
+        answers = _batch(model, [prompts[i] for i in rows], end_ids, max_new_tokens, prefix, grammar)
         for row, made in zip(rows, answers, strict=True):
             out[row] = made
         at += len(rows)
@@ -70,7 +75,12 @@ def generate(
 
 
 def _batch(
-    model: Any, prompts: Sequence[Sequence[int]], end_ids: Sequence[int], max_new_tokens: int, prefix: Prefix | None
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    end_ids: Sequence[int],
+    max_new_tokens: int,
+    prefix: Prefix | None,
+    grammar: Grammar | None,
 ) -> list[Generated]:
     from transformers import GenerationConfig
 
@@ -90,6 +100,7 @@ def _batch(
             input_ids=ids,
             attention_mask=mask,
             generation_config=config,
+            logits_processor=[grammar.processor(len(prompts), longest)] if grammar else [],
             past_key_values=prefix_cache(prefix, len(prompts)) if prefix else None,
         )[:, longest:].tolist()
     ends = set(end_ids)
