@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,8 @@ class Database:
         self.file = Path(self.url.database or "").absolute() if self.sqlite else None
         self.where = str(self.file) if self.file else self.url.render_as_string(hide_password=True)
         self._ready: object = None
-        self._once = threading.Lock()
+        self._once, self._watching = threading.Lock(), threading.Lock()
+        self._open: dict[int, tuple[float, int]] = {}  # thread → when its transaction began, its socket
         self._writer, self._reader = self._engine(writes=True), self._engine(writes=False)
 
     def _engine(self, *, writes: bool) -> Engine:
@@ -107,7 +110,7 @@ class Database:
         """
         with self._reaching():
             self._bring_up()
-            with self._writer.begin() as connection:
+            with self._writer.connect() as connection, self._watched(connection), connection.begin():
                 yield connection
             if self.file is not None and self._file_id() != self._ready:
                 self._ready = None
@@ -122,6 +125,54 @@ class Database:
             with self._reader.begin() as connection:
                 yield connection
 
+    def tidy(self) -> None:
+        """After deleting: SQLite has overwritten it in the file, and the write-ahead log is emptied here; PostgreSQL
+        frees the space for the next rows. Raises as `write` does."""
+        with self._reaching():
+            if self.sqlite:
+                driver: Any = self._writer.raw_connection()
+                with contextlib.closing(driver):
+                    driver.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                return
+            with self._writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                for statement in ("SET statement_timeout = 0", "VACUUM calls, reviews", "RESET statement_timeout"):
+                    connection.exec_driver_sql(statement)
+
+    def hang_up(self, seconds: float) -> int:
+        """End connections on which a transaction has been waiting for longer; it fails, and its block raises. Never
+        waits.
+
+        A server that is stopped but not gone, or a network that swallows everything, keeps a client waiting for ever:
+        its own time-outs are the server's, and the kernel's see a live connection.
+
+        Returns:
+            How many there were.
+        """
+        ended = 0
+        with self._watching:
+            for began, handle in self._open.values():
+                if time.monotonic() - began > seconds:
+                    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(handle)) as end:
+                        end.shutdown(socket.SHUT_RDWR)
+                    ended += 1
+        return ended
+
+    @contextlib.contextmanager
+    def _watched(self, connection: Connection) -> Iterator[None]:
+        """`hang_up` can end it; its descriptor is this connection's as long as the block runs."""
+        if self.sqlite:
+            yield
+            return
+        driver: Any = connection.connection.dbapi_connection
+        name = threading.get_ident()
+        with self._watching:
+            self._open[name] = (time.monotonic(), driver.pgconn.socket)
+        try:
+            yield
+        finally:
+            with self._watching:
+                del self._open[name]
+
     def forget(self) -> None:
         """Close what is open; it is opened again when it is needed."""
         self._writer.dispose()
@@ -134,9 +185,7 @@ class Database:
         with self._once:
             if self.file is not None:
                 self.forget()  # connections to a file that is no longer there write into nothing
-                make_folder(self.file.parent)
-                with storage_errors(self.file):
-                    os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                _make(self.file)
             found = self._file_id() if self.file is not None else True
             if not self._is_new():
                 with self._writer.begin() as connection:
@@ -145,9 +194,8 @@ class Database:
 
     def _is_new(self) -> bool:
         """Whether nothing is left to do, found without a lock."""
-        with self._writer.connect() as connection, contextlib.suppress(exc.DBAPIError):
-            raw = connection.execution_options(isolation_level="AUTOCOMMIT") if not self.sqlite else connection
-            return bool(raw.execute(text("SELECT max(step) FROM steps")).scalar_one() == len(STEPS))
+        with self._reader.connect() as connection, contextlib.suppress(exc.DBAPIError):
+            return bool(connection.execute(text("SELECT max(step) FROM steps")).scalar_one() == len(STEPS))
         return False
 
     def _file_id(self) -> object:
@@ -171,6 +219,14 @@ class Database:
             raise StorageError(f"the call log cannot be reached: {reason}", where=self.where, mend=_MEND) from error
 
 
+def _make(file: Path) -> None:
+    """An empty file that only its owner may read; SQLite's other files take its permissions. One that is there is not
+    even opened: closing it would take away the locks that this process has on it (POSIX)."""
+    make_folder(file.parent)
+    with storage_errors(file), contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def _sqlite_arguments() -> dict[str, Any]:
     return {"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None}
 
@@ -191,12 +247,26 @@ def _postgres_arguments(milliseconds: int, writes: bool) -> dict[str, Any]:
 
 def _pragmas(writes: bool) -> Any:
     def set_them(connection: sqlite3.Connection, record: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+        if writes:
+            _ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON" if writes else "PRAGMA query_only=ON")
         connection.execute("PRAGMA cache_size=-32768")
 
     return set_them
+
+
+def _ahead(connection: sqlite3.Connection) -> None:
+    """The write-ahead log; two services that make one file at once do not wait for each other here by themselves."""
+    limit = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.02)
 
 
 def _begin(connection: Connection) -> None:
