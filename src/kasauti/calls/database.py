@@ -31,6 +31,8 @@ BUSY_SECONDS = 3.0
 WRITE_MS = 5_000
 """Milliseconds that a statement that writes may take in PostgreSQL."""
 READ_MS = 120_000
+READ_PATIENCE = 30.0
+"""How much longer than a transaction that writes one that reads may be silent."""
 
 _MEND = "Start the database, or give another with KASAUTI_DATABASE_URL or --calls."
 _SENT_BACK = (exc.DataError, exc.IntegrityError)
@@ -80,19 +82,22 @@ class Database:
         self.where = str(self.file) if self.file else self.url.render_as_string(hide_password=True)
         self._ready: object = None
         self._once, self._watching = threading.Lock(), threading.Lock()
-        self._open: dict[int, tuple[float, int]] = {}  # thread → when its transaction began, its socket
+        self._open: dict[object, tuple[float, float, int]] = {}  # when a transaction began, its patience, its socket
         self._writer, self._reader = self._engine(writes=True), self._engine(writes=False)
 
     def _engine(self, *, writes: bool) -> Engine:
         if self.file is not None:
-            engine = create_engine(self.url, pool_size=2 if writes else 4, connect_args=_sqlite_arguments())
+            engine = create_engine(
+                self.url, pool_size=2 if writes else 4, hide_parameters=True, connect_args=_sqlite_arguments()
+            )
             event.listen(engine, "connect", _pragmas(writes))
             event.listen(engine, "begin", _begin_immediate if writes else _begin)
             return engine
         milliseconds = WRITE_MS if writes else READ_MS
         try:
             return create_engine(
-                self.url, pool_size=2 if writes else 4, pool_timeout=BUSY_SECONDS, pool_pre_ping=not writes,
+                self.url, pool_size=2 if writes else 4, pool_timeout=BUSY_SECONDS,
+                hide_parameters=True,  # what callers sent is in them, and errors are logged
                 connect_args=_postgres_arguments(milliseconds, writes),
             )  # fmt: skip
         except ModuleNotFoundError:
@@ -110,7 +115,7 @@ class Database:
         """
         with self._reaching():
             self._bring_up()
-            with self._writer.connect() as connection, self._watched(connection), connection.begin():
+            with self._writer.connect() as connection, self._watched(connection, 1.0), connection.begin():
                 yield connection
             if self.file is not None and self._file_id() != self._ready:
                 self._ready = None
@@ -122,7 +127,7 @@ class Database:
         """A transaction that only reads; others write meanwhile. Raises as `write` does."""
         with self._reaching():
             self._bring_up()
-            with self._reader.begin() as connection:
+            with self._reader.connect() as connection, self._watched(connection, READ_PATIENCE), connection.begin():
                 yield connection
 
     def tidy(self) -> None:
@@ -150,23 +155,23 @@ class Database:
         """
         ended = 0
         with self._watching:
-            for began, handle in self._open.values():
-                if time.monotonic() - began > seconds:
+            for began, patience, handle in self._open.values():
+                if time.monotonic() - began > seconds * patience:
                     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(handle)) as end:
                         end.shutdown(socket.SHUT_RDWR)
                     ended += 1
         return ended
 
     @contextlib.contextmanager
-    def _watched(self, connection: Connection) -> Iterator[None]:
+    def _watched(self, connection: Connection, patience: float) -> Iterator[None]:
         """`hang_up` can end it; its descriptor is this connection's as long as the block runs."""
         if self.sqlite:
             yield
             return
         driver: Any = connection.connection.dbapi_connection
-        name = threading.get_ident()
+        name = object()
         with self._watching:
-            self._open[name] = (time.monotonic(), driver.pgconn.socket)
+            self._open[name] = (time.monotonic(), patience, driver.pgconn.socket)
         try:
             yield
         finally:
@@ -188,13 +193,17 @@ class Database:
                 _make(self.file)
             found = self._file_id() if self.file is not None else True
             if not self._is_new():
-                with self._writer.begin() as connection:
+                with self._writer.connect() as connection, self._watched(connection, 10.0), connection.begin():
                     bring_up(connection)
             self._ready = found
 
     def _is_new(self) -> bool:
         """Whether nothing is left to do, found without a lock."""
-        with self._reader.connect() as connection, contextlib.suppress(exc.DBAPIError):
+        with (
+            contextlib.suppress(exc.ProgrammingError, exc.OperationalError if self.sqlite else exc.ProgrammingError),
+            self._reader.connect() as connection,
+            self._watched(connection, 1.0),
+        ):  # where there is no such table
             return bool(connection.execute(text("SELECT max(step) FROM steps")).scalar_one() == len(STEPS))
         return False
 
@@ -213,6 +222,7 @@ class Database:
             raise
         except (exc.DBAPIError, exc.TimeoutError) as error:
             self._ready = None
+            self.forget()  # others of its connections are hardly better
             cause = getattr(error, "orig", None) or error
             lines = str(cause).strip().splitlines()
             reason = lines[0][:200] if lines else type(cause).__name__

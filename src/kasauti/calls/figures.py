@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from kasauti.calls.rows import time_of, us_of
+from kasauti.calls.rows import storable, time_of, us_of
 from kasauti.calls.schema import SLOT_US, tallies
 from kasauti.core.call import Call, Outcome
 
@@ -82,12 +82,12 @@ def edge_of(bucket: int) -> float:
 
 def tally_of(call: Call) -> Iterator[tuple[str, str, str]]:
     """`(figure, name, outcome)` of everything that a call counts towards."""
-    yield "answer", call.category, str(call.outcome)
+    yield "answer", storable(call.category), str(call.outcome)
     yield "latency", str(bucket_of(call.latency_ms)), ""
     if call.prediction.confidence is not None:
         yield "confidence", str(min(BINS - 1, int(call.prediction.confidence * BINS))), ""
     if call.key is not None:
-        yield "key", call.key, ""
+        yield "key", storable(call.key), ""
 
 
 def counts(

@@ -94,11 +94,12 @@ def _found(log: CallLog, caller: str | None, where: Mapping[str, Collection[str]
 
 def _pieces(name: str, value: str) -> set[str]:
     """How a text may stand in the JSON that is kept: as text, in either spelling, or as a number or a truth value."""
-    return {
+    pieces = {
         f"{json.dumps(name, ensure_ascii=ascii)}:{json.dumps(one, ensure_ascii=ascii)}"
         for ascii in (True, False)
         for one in (value, *_plain(value))
     }
+    return {one for one in pieces if one.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in one)}
 
 
 def _plain(value: str) -> list[Any]:

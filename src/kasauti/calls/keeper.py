@@ -27,6 +27,8 @@ from kasauti.core.errors import StorageError
 from kasauti.core.files import atomic_write, make_folder, storage_errors
 
 SECRET = "caller.key"
+AT_ONCE = 1.0
+"""Seconds within which a stale connection fails; what takes longer is another trouble, and is not tried again."""
 EXPIRED_AT_ONCE = 2_000
 """Calls that one look deletes, so that what was spooled does not wait for a year of calls to be deleted."""
 
@@ -138,11 +140,12 @@ class Keeper:
             return [Kept.REFUSED] * len(answers)
         batch = [self._recorder.record(answer) for answer in answers]
         if self._state.up:
+            began = time.monotonic()
             try:
                 try:
                     self.log.append(batch)
                 except StorageError:  # a connection that the server closed long ago says so when it is used
-                    if self.log.database.sqlite:
+                    if self.log.database.sqlite or time.monotonic() - began > AT_ONCE:
                         raise
                     self.log.append(batch)
                 self._committed = time.monotonic()

@@ -97,7 +97,7 @@ class CallLog:
             for key, number in sorted(counted.items())  # in one order, so that two services never wait for each other
         ]
         if rows:
-            connection.execute(self._count.values(rows))
+            connection.execute(self._count, rows)
         return len(new)
 
     def read(

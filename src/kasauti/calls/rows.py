@@ -37,9 +37,9 @@ def to_row(call: Call) -> dict[str, Any]:
         "id": call.id,
         "at": us_of(call.at),
         "version": call.version,
-        "category": _storable(call.category),
+        "category": storable(call.category),
         "ended": str(told.ended),
-        "answer": None if told.answer is None else _storable(told.answer),
+        "answer": None if told.answer is None else storable(told.answer),
         "confidence": told.confidence,
         "accepted": call.accepted,
         "latency_ms": call.latency_ms,
@@ -48,14 +48,14 @@ def to_row(call: Call) -> dict[str, Any]:
         "input_tokens": told.input_tokens,
         "output_tokens": told.output_tokens,
         "caller": call.caller,
-        "key": call.key,
+        "key": None if call.key is None else storable(call.key),
         "prompt_sha256": call.prompt_sha256,
         "masked": call.masked,
         "fields": _json(call.fields),
         "history": _json([[turn.role, turn.content] for turn in call.history]) if call.history else None,
         "metadata": _json(call.metadata) if call.metadata else None,
         "probabilities": _probabilities(told.probabilities),
-        "raw": None if told.raw == told.answer else _storable(told.raw),  # most often the answer itself
+        "raw": None if told.raw == told.answer else storable(told.raw),  # most often the answer itself
     }
 
 
@@ -100,7 +100,7 @@ def _json(value: Any) -> str:
     return text
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """PostgreSQL stores every character but this one."""
     return text.replace("\x00", "\ufffd") if "\x00" in text else text
 

@@ -70,6 +70,9 @@ reviews = Table(
     Column("label", String),
     Column("note", String),
     Column("decided", BigInteger),
+    Column("answered", String),  # these three are the call's, kept when it is decided: the call may expire
+    Column("version", Integer),
+    Column("called", BigInteger),
 )
 
 spools = Table(

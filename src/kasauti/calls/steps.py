@@ -30,9 +30,10 @@ _FIRST = (
     """CREATE TABLE reviews (
         seq {serial}, call_id TEXT NOT NULL, round SMALLINT NOT NULL, reason TEXT NOT NULL, priority {real} NOT NULL,
         offered BIGINT NOT NULL, lease_by TEXT, lease_until BIGINT, reviewer TEXT, label TEXT, note TEXT,
-        decided BIGINT)""",
+        decided BIGINT, answered TEXT, version INTEGER, called BIGINT)""",
     "CREATE UNIQUE INDEX reviews_call ON reviews (call_id, round)",
     "CREATE INDEX reviews_queue ON reviews (priority DESC, seq) WHERE decided IS NULL",
+    "CREATE INDEX reviews_lent ON reviews (lease_by) WHERE lease_by IS NOT NULL",
     "CREATE INDEX reviews_decided ON reviews (decided) WHERE decided IS NOT NULL",
     "CREATE TABLE spools (name TEXT PRIMARY KEY, replayed BIGINT NOT NULL)",
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",

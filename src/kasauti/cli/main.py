@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from kasauti import __version__
 from kasauti.cli import (
     audit,
+    calls,
     data,
     demo,
     init,
@@ -64,6 +65,7 @@ VERBS: dict[str, ModuleType] = {
     "push": push,
     "serve": serve,
     "keys": keys,
+    "calls": calls,
 }
 """Verb → its module: HELP (one line), ABOUT (a paragraph), `add(parser)`, `run(args)`."""
 
