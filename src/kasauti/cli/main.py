@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parse(words)
         with _quiet(), outlet.redirected(), Draw() as draw, _together(args.verb):
-            args.progress, args.outlet = draw if ranks.first() else silent, outlet
+            args.progress, args.outlet, args.words = draw if ranks.first() else silent, outlet, words
             result: CommandResult = VERBS[args.verb].run(args)
     except SystemExit as done:  # --help and --version have printed
         return int(done.code or 0)

@@ -45,6 +45,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spool-bytes", metavar="B", type=int, default=2**30, help="most of a spool (default: 1 GiB)")
     parser.add_argument("--mask", action="store_true", help="mask personal data in calls before they are kept")
     parser.add_argument("--keep-days", metavar="N", type=float, help="delete calls after N days (default: never)")
+    parser.add_argument("--restart", action="store_true", help="start again by itself when the process dies")
+    parser.add_argument("--listening", metavar="FD", type=int, help=argparse.SUPPRESS)  # --restart hands it over
     parser.add_argument("--log-inputs", action="store_true", help="write what is asked into the log (default: never)")
 
 
@@ -53,6 +55,8 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.registry.versions import Registry
     from kasauti.serve.app import Settings, make_app
     from kasauti.serve.engine import Bounds
+    from kasauti.serve.logs import Log
+    from kasauti.serve.restart import inherited, keep_running
     from kasauti.serve.run import serve
 
     task = open_task(args)
@@ -71,7 +75,7 @@ def run(args: argparse.Namespace) -> CommandResult:
         bounds=bounds, body_bytes=args.max_body, per_minute=max(0.0, args.rate), log_inputs=args.log_inputs,
         calls=_calls(args, task),
     )  # fmt: skip
-    with _listen(args.host, args.port) as listening:
+    with inherited(args.listening) if args.listening is not None else _listen(args.host, args.port) as listening:
         host, port = listening.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         text = f"Serving {task.name} at {address}\n"
@@ -80,7 +84,12 @@ def run(args: argparse.Namespace) -> CommandResult:
             sys.stderr.flush()
         else:
             args.outlet.write(text)
-        serve(make_app(task, keys, settings), listening, seconds=args.timeout)
+        if args.restart and args.listening is None:
+            command = [sys.executable, "-m", "kasauti.cli.main", *args.words, "--listening"]
+            if code := keep_running(command, listening, Log()):
+                return CommandResult({"address": address, "ended": False}, [f"The service ended with {code}."], 1)
+        else:
+            serve(make_app(task, keys, settings), listening, seconds=args.timeout)
     return CommandResult({"address": address, "ended": True}, ["Ended; everything that was taken is answered."])
 
 
