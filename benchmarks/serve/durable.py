@@ -95,7 +95,9 @@ class Service:
     def worker(self) -> int:
         """Process id of the server that `--restart` keeps running."""
         children = ["ps", "-o", "pid=", "--ppid", str(self.process.pid)]
-        return int(subprocess.run(children, capture_output=True, text=True, check=True).stdout.split()[0])
+        while not (found := subprocess.run(children, capture_output=True, text=True, check=False).stdout.split()):
+            time.sleep(0.05)
+        return int(found[0])
 
 
 @dataclass

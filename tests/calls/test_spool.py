@@ -50,6 +50,14 @@ def test_a_line_that_was_cut_off_was_never_answered_and_a_broken_one_is_kept_for
     assert [one.name for one in tmp_path.glob(f"*{DAMAGED}")] == [f"0{DAMAGED}"]
 
 
+def test_a_call_that_the_database_sends_back_keeps_no_other_waiting(postgres, tmp_path):
+    log, spool = CallLog.open(postgres.database()), Spool(tmp_path)
+    spool.append([call("a"), call("b", version=2**40), call("c")])
+    assert spool.replay(log) == 2
+    assert ids(log) == ["a", "c"]
+    assert [one.suffix for one in tmp_path.iterdir()] == [DAMAGED]
+
+
 def test_a_spool_has_a_limit_and_a_full_disk_leaves_no_half_batch(log, tmp_path, monkeypatch):
     spool = Spool(tmp_path, limit=1000)
     spool.append([call("a")])

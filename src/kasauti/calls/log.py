@@ -126,18 +126,18 @@ class CallLog:
         """
         pair = tuple_(calls.c.at, calls.c.seq)
         order = [column.desc() if newest_first else column.asc() for column in (calls.c.at, calls.c.seq)]
-        query = select(calls).where(*_within(since, until, version)).order_by(*order).limit(page)
-        last: tuple[int, int] | None = None
+        query = select(calls).order_by(*order).limit(page)
+        after = query.where(*_within(since, until, version))
         while True:
-            after = query
-            if last is not None:
-                after = query.where(pair < tuple_(*last) if newest_first else pair > tuple_(*last))
             with self.database.read() as connection:
                 rows = connection.execute(after).mappings().all()
             yield from map(from_row, rows)
             if len(rows) < page:
                 return
-            last = (rows[-1]["at"], rows[-1]["seq"])
+            last = tuple_(rows[-1]["at"], rows[-1]["seq"])
+            # in place of the bound on its side, not beside it: an index has one place to begin
+            rest = _within(since, None, version) if newest_first else _within(None, until, version)
+            after = query.where(*rest, pair < last if newest_first else pair > last)
 
     def get(self, id: str) -> Call | None:
         """The call of an id; None where there is none. Raises `StorageError`."""

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exc, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kasauti.calls.log import CallLog
@@ -36,6 +36,7 @@ FILE_BYTES = 8 * 2**20
 """A file of this size is closed and another begun, so that what is replayed can be removed piece by piece."""
 BATCH = 200
 """Calls of a replayed transaction."""
+_SENT_BACK = (exc.DataError, exc.IntegrityError)
 
 
 class Spool:
@@ -173,11 +174,16 @@ def _replay_file(log: CallLog, path: Path) -> int:
     with log.database.read() as connection:
         done = connection.execute(select(spools.c.replayed).where(spools.c.name == path.name)).scalar_one_or_none()
     brought, damaged = 0, False
-    for batch, end, broken in _batches(path, done or 0):
-        with log.database.write() as connection:
-            brought += log.append_within(connection, batch)
-            _mark(connection, path.name, end)
+    for lines, end, broken in _batches(path, done or 0):
         damaged = damaged or broken
+        try:
+            brought += _write(log, path.name, [call for call, _ in lines], end)
+        except _SENT_BACK:  # one of them; the others shall not wait for it
+            for call, behind in lines:
+                try:
+                    brought += _write(log, path.name, [call], behind)
+                except _SENT_BACK:
+                    damaged = True
     if damaged:  # never silently: the lines that can be read are in the database, and the file stays for a person
         path.rename(path.with_suffix(DAMAGED))
     else:
@@ -186,17 +192,24 @@ def _replay_file(log: CallLog, path: Path) -> int:
     return brought
 
 
-def _batches(path: Path, done: int) -> Iterator[tuple[list[Call], int, bool]]:
-    """Calls, the place behind them, and whether a line among them was broken. The last line may be cut off: the process
-    that wrote it was killed before anybody had its answer."""
+def _write(log: CallLog, name: str, batch: Sequence[Call], end: int) -> int:
+    with log.database.write() as connection:
+        new = log.append_within(connection, batch)
+        _mark(connection, name, end)
+    return new
+
+
+def _batches(path: Path, done: int) -> Iterator[tuple[list[tuple[Call, int]], int, bool]]:
+    """Calls with the place behind each, the place behind all, and whether a line among them was broken. The last line
+    may be cut off: the process that wrote it was killed before anybody had its answer."""
     with open(path, "rb") as file:
         file.seek(done)
-        batch: list[Call] = []
+        batch: list[tuple[Call, int]] = []
         broken = False
         while line := file.readline():
             call = _call(line)
             if call is not None:
-                batch.append(call)
+                batch.append((call, file.tell()))
             elif file.peek(1):
                 broken = True
             if len(batch) == BATCH:

@@ -147,8 +147,10 @@ class Keeping:
             try:
                 brought = await loop.run_in_executor(self._looker, self._keeper.look)
                 trouble = self.state.trouble
-            except (KasautiError, OSError) as error:
-                brought, trouble = 0, error.line() if isinstance(error, KasautiError) else str(error)
+            except KasautiError as error:
+                brought, trouble = 0, error.line()
+            except Exception as error:  # a fault while looking; it is looked again, and calls are kept meanwhile
+                brought, trouble = 0, type(error).__name__
             if brought:
                 self._log.event("calls", brought=brought)
             if trouble != self._told:
