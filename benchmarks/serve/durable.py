@@ -284,55 +284,70 @@ def task_with_version(folder: Path) -> str:
     return task.columns[0]
 
 
-def run(kills: int = 20, seconds: float = 30.0, turn: float = 3.0, seed: int = 42) -> dict[str, Any]:
-    """All of it, on SQLite and on PostgreSQL."""
+PARTS = ("killed", "away", "cost")
+
+
+def run(parts: tuple[str, ...], kills: int, seconds: float, turn: float = 3.0, seed: int = 42) -> dict[str, Any]:
+    """Some of it or all, on SQLite and on PostgreSQL."""
     from serve.postgres import cluster
 
-    draw, found = random.Random(seed), {}
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name, cluster("fsync = on") as server:
         folder = Path(name)
         column = task_with_version(folder)
-        for kind in ("sqlite", "postgresql"):
-
-            def place(what: str, kind: str = kind) -> str:
-                return server.database() if kind == "postgresql" else str(folder / f"{what}.db")
-
-            @contextlib.contextmanager
-            def stopped() -> Iterator[None]:
-                server.stop()
-                try:
-                    yield
-                finally:
-                    server.start()
-
-            results: dict[str, Any] = {"killed": killed(folder, place("killed"), column, kills, draw)}
-            for policy in ("refuse", "spool"):
-                where = place(policy)
-                CallLog.open(where).close()
-                gone = functools.partial(locked, where) if kind == "sqlite" else stopped
-                results[policy] = away(folder, where, column, policy, seconds, gone)
-            found[kind] = results
-        places = {"none": "none", "sqlite": str(folder / "cost.db"), "postgresql": server.database()}
-        for connections in (1, 16):
-            found[f"cost_{connections}_connections"] = cost(folder, column, places, connections, turn)
+        places = {"sqlite": lambda what: str(folder / f"{what}.db"), "postgresql": lambda what: server.database()}
+        if "killed" in parts:
+            found["killed"] = {
+                kind: killed(folder, place("killed"), column, kills, random.Random(seed))
+                for kind, place in places.items()
+            }
+        if "away" in parts:
+            found["away"] = {
+                kind: [_away(folder, place(policy), column, policy, seconds, server) for policy in ("refuse", "spool")]
+                for kind, place in places.items()
+            }
+        if "cost" in parts:
+            where = {"none": "none", **{kind: place("cost") for kind, place in places.items()}}
+            found["cost"] = {
+                f"{connections}_connections": cost(folder, column, where, connections, turn) for connections in (1, 16)
+            }
     return found
 
 
+def _away(folder: Path, where: str, column: str, policy: str, seconds: float, server: Any) -> dict[str, Any]:
+    CallLog.open(where).close()
+    gone = functools.partial(locked, where) if "://" not in where else functools.partial(stopped, server)
+    return away(folder, where, column, policy, seconds, gone)
+
+
+@contextlib.contextmanager
+def stopped(server: Any) -> Iterator[None]:
+    """A PostgreSQL cluster, stopped as an operator would in a hurry."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run, print, keep."""
+    """Run, print, keep; parts that are not run stay as they were."""
     from run import RESULTS, machine
 
-    parser = argparse.ArgumentParser(
-        description="Kills a service under load, takes its database away, counts what is lost."
-    )
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=f"some of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--kills", type=int, default=20, help="for each database (default: 20)")
     parser.add_argument("--seconds", type=float, default=30.0, help="that the database is away (default: 30)")
     given = parser.parse_args(arguments)
-    found = run(given.kills, given.seconds)
-    RESULTS.mkdir(exist_ok=True)
-    kept = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), **found}
-    write_json(RESULTS / "durable.json", kept)
-    print(json.dumps(found))
+    file = RESULTS / "durable.json"
+    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    for part in given.parts:
+        found = run((part,), given.kills, given.seconds)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        kept[part] = {"at": at, "machine": machine(), "load": round(os.getloadavg()[0], 1), **found[part]}
+        RESULTS.mkdir(exist_ok=True)
+        write_json(file, kept)
+        print(json.dumps(found))
     return 0
 
 

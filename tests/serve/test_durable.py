@@ -48,7 +48,7 @@ def test_nothing_is_lost_while_the_database_is_away(folder, where, policy, reque
         pytest.skip("the other three tell as much; tests/calls has all four")
 
     def gone():
-        return durable.locked(where) if "://" not in where else stopped(request.getfixturevalue("postgres"))
+        return durable.locked(where) if "://" not in where else durable.stopped(request.getfixturevalue("postgres"))
 
     CallLog.open(where).close()
     found = durable.away(folder, where, "text", policy, 3 if "://" in where else 6, gone)
@@ -63,17 +63,6 @@ def test_nothing_is_lost_while_the_database_is_away(folder, where, policy, reque
         assert set(found["statuses"]) == {"200"}
         assert (status, told["kept_in"]) == (200, "spool")
         assert found["answered_while_away"] > 0
-
-
-class stopped:
-    def __init__(self, server):
-        self.server = server
-
-    def __enter__(self):
-        self.server.stop()
-
-    def __exit__(self, *error):
-        self.server.start()
 
 
 def test_a_server_ends_with_the_process_that_watches_it(folder):
@@ -123,7 +112,7 @@ def test_what_is_kept_is_what_was_asked_and_answered(folder, where):
     assert sum(one.calls for one in log.counts()) == 5
 
 
-def test_calls_erase_and_show_on_a_task_folder(folder, capsys):
+def test_calls_erase_and_show_on_a_task_folder(folder, capfd):
     from kasauti.cli.main import main
 
     with running(folder) as server:
@@ -134,7 +123,7 @@ def test_calls_erase_and_show_on_a_task_folder(folder, capsys):
 
     def command(*words):
         code = main(["calls", *words, "--task", str(folder), "--json"])
-        return code, json.loads(capsys.readouterr().out)
+        return code, json.loads(capfd.readouterr().out)
 
     wrongs = (["erase"], ["erase", "--where", "customer"], ["expire"], ["show", "--caller", "x"], ["erace"])
     assert [main(["calls", *words, "--task", str(folder)]) for words in wrongs] == [2] * len(wrongs)

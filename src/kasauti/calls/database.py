@@ -98,7 +98,7 @@ class Database:
             return create_engine(
                 self.url, pool_size=2 if writes else 4, pool_timeout=BUSY_SECONDS,
                 hide_parameters=True,  # what callers sent is in them, and errors are logged
-                connect_args=_postgres_arguments(milliseconds, writes),
+                connect_args=_postgres_arguments(self.url, milliseconds, writes),
             )  # fmt: skip
         except ModuleNotFoundError:
             mend = "Install it: pip install 'kasauti[postgres]'."
@@ -241,13 +241,15 @@ def _sqlite_arguments() -> dict[str, Any]:
     return {"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None}
 
 
-def _postgres_arguments(milliseconds: int, writes: bool) -> dict[str, Any]:
-    options = f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout=300000"
+def _postgres_arguments(url: URL, milliseconds: int, writes: bool) -> dict[str, Any]:
+    given = url.query.get("options", "")
+    options = given if isinstance(given, str) else " ".join(given)  # such as a search path of the operator's
+    options += f" -c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout=300000"
     options += " -c synchronous_commit=on" if writes else " -c default_transaction_read_only=on"
     return {
         "connect_timeout": max(2, round(BUSY_SECONDS)),
         "application_name": "kasauti",
-        "options": options,
+        "options": options.strip(),
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
