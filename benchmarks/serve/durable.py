@@ -295,7 +295,10 @@ def run(parts: tuple[str, ...], kills: int, seconds: float, turn: float = 3.0, s
     with tempfile.TemporaryDirectory() as name, cluster("fsync = on") as server:
         folder = Path(name)
         column = task_with_version(folder)
-        places = {"sqlite": lambda what: str(folder / f"{what}.db"), "postgresql": lambda what: server.database()}
+        places: dict[str, Callable[[str], str]] = {
+            "sqlite": lambda what: str(folder / f"{what}.db"),
+            "postgresql": lambda what: str(server.database()),
+        }
         if "killed" in parts:
             found["killed"] = {
                 kind: killed(folder, place("killed"), column, kills, random.Random(seed))
