@@ -33,6 +33,7 @@ PREDICTIONS = st.builds(
     raw=TEXTS.filter(lambda one: "\0" not in one),
     seconds=st.floats(0, 100),
     input_tokens=st.integers(0, 10**6),
+    cost=st.floats(0, 10),
     log_mass=st.none() | st.floats(-1e6, 0),
 )
 CALLS = st.builds(

@@ -32,6 +32,7 @@ calls = Table(
     Column("log_mass", Float),
     Column("input_tokens", Integer, nullable=False),
     Column("output_tokens", Integer, nullable=False),
+    Column("cost", Float, nullable=False),
     Column("caller", String),
     Column("key", String),
     Column("prompt_sha256", String, nullable=False),

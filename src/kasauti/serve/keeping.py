@@ -117,12 +117,10 @@ class Keeping:
     async def stop(self) -> None:
         """Keep what was taken, and close."""
         await self._engine.drain()
-        for one in self._tasks:
-            one.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await one
-        self._keeper.log.database.hang_up(SILENT_SECONDS)
+        looking, hanging_up = self._tasks
+        await _end(looking)
         await asyncio.get_running_loop().run_in_executor(self._looker, self._keeper.close)
+        await _end(hanging_up)  # last: it is what keeps the others from waiting for ever
         self._looker.shutdown(wait=False)
 
     async def keep(self, answers: Sequence[Answer]) -> None:
@@ -165,3 +163,9 @@ class Keeping:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._keeper.log.database.hang_up(SILENT_SECONDS)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
