@@ -42,6 +42,22 @@ def add_skip_bad(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_calls(parser: argparse.ArgumentParser) -> None:
+    """--calls, for commands that write or read the call log."""
+    parser.add_argument(
+        "--calls", metavar="WHERE", help="call log: a path, sqlite:/// or postgresql:// URL, or none (default: "
+        "KASAUTI_DATABASE_URL, else .kasauti/calls.db)",
+    )  # fmt: skip
+
+
+def calls_at(args: argparse.Namespace, task: Task) -> str | None:
+    """Where the call log is, by --calls, KASAUTI_DATABASE_URL, or beside the task; None for `--calls none`."""
+    import os
+
+    where = args.calls or os.environ.get("KASAUTI_DATABASE_URL") or state_path(task, "calls.db")
+    return None if where == "none" else where
+
+
 def left_out(findings: Sequence[Finding]) -> list[str]:
     """What a command says about rows that could not be read, and about sources that were read by a guess."""
     lines = []

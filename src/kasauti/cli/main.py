@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from kasauti import __version__
 from kasauti.cli import (
     audit,
+    calls,
     data,
     demo,
     init,
@@ -64,6 +65,7 @@ VERBS: dict[str, ModuleType] = {
     "push": push,
     "serve": serve,
     "keys": keys,
+    "calls": calls,
 }
 """Verb → its module: HELP (one line), ABOUT (a paragraph), `add(parser)`, `run(args)`."""
 
@@ -112,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parse(words)
         with _quiet(), outlet.redirected(), Draw() as draw, _together(args.verb):
-            args.progress, args.outlet = draw if ranks.first() else silent, outlet
+            args.progress, args.outlet, args.words = draw if ranks.first() else silent, outlet, words
             result: CommandResult = VERBS[args.verb].run(args)
     except SystemExit as done:  # --help and --version have printed
         return int(done.code or 0)

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kasauti.cli.command import CommandResult, open_task, state_path
+from kasauti.cli.command import CommandResult, add_calls, calls_at, open_task, state_path
 from kasauti.core.errors import UsageError
 
 HELP = "answer over HTTP: POST /classify and the OpenAI protocol"
 ABOUT = """Serve the champion of the registry: POST /classify and POST /v1/chat/completions, GET /healthz, /readyz,
 /metrics, /versions and /openapi.json. Another champion, by promote or rollback, takes its place within a second of
 being loaded. Keys are made with `kasauti keys`; without any, the service is open and listens on this machine only.
+An answer leaves when its call is in the call log: .kasauti/calls.db, or the database of KASAUTI_DATABASE_URL.
 SIGTERM and Ctrl C end it once everything that was taken is answered."""
 
 
@@ -36,6 +37,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", metavar="N", type=int, default=64, help="rows of one forward pass (default: 64)")
     parser.add_argument("--timeout", metavar="S", type=float, default=30.0, help="seconds of a request (default: 30)")
     parser.add_argument("--max-body", metavar="B", type=int, default=2**20, help="bytes of a request (default: 1 MiB)")
+    add_calls(parser)
+    parser.add_argument(
+        "--when-away", metavar="P", choices=("refuse", "spool"), default="spool",
+        help="while the database is away: refuse (503) or spool to this machine's disk (default: spool)",
+    )  # fmt: skip
+    parser.add_argument("--spool-bytes", metavar="B", type=int, default=2**30, help="most of a spool (default: 1 GiB)")
+    parser.add_argument("--mask", action="store_true", help="mask personal data in calls before they are kept")
+    parser.add_argument("--keep-days", metavar="N", type=float, help="delete calls after N days (default: never)")
+    parser.add_argument("--restart", action="store_true", help="start again by itself when the process dies")
+    parser.add_argument("--listening", metavar="FD", type=int, help=argparse.SUPPRESS)  # --restart hands it over
     parser.add_argument("--log-inputs", action="store_true", help="write what is asked into the log (default: never)")
 
 
@@ -44,10 +55,13 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.registry.versions import Registry
     from kasauti.serve.app import Settings, make_app
     from kasauti.serve.engine import Bounds
+    from kasauti.serve.logs import Log
+    from kasauti.serve.restart import inherited, keep_running
     from kasauti.serve.run import serve
 
     task = open_task(args)
     for name, value in (("--queue", args.queue), ("--batch", args.batch), ("--max-body", args.max_body),
+                        ("--spool-bytes", args.spool_bytes),
                         ("--timeout", args.timeout), ("--queue-seconds", args.queue_seconds)):  # fmt: skip
         if not value > 0:
             raise UsageError(f"{name} {value:g}", mend="Give a number above 0.")
@@ -58,9 +72,10 @@ def run(args: argparse.Namespace) -> CommandResult:
         batch_rows=args.batch, queue_rows=args.queue, queue_seconds=args.queue_seconds, seconds=args.timeout
     )
     settings = Settings(
-        bounds=bounds, body_bytes=args.max_body, per_minute=max(0.0, args.rate), log_inputs=args.log_inputs
-    )
-    with _listen(args.host, args.port) as listening:
+        bounds=bounds, body_bytes=args.max_body, per_minute=max(0.0, args.rate), log_inputs=args.log_inputs,
+        calls=_calls(args, task),
+    )  # fmt: skip
+    with inherited(args.listening) if args.listening is not None else _listen(args.host, args.port) as listening:
         host, port = listening.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         text = f"Serving {task.name} at {address}\n"
@@ -69,8 +84,34 @@ def run(args: argparse.Namespace) -> CommandResult:
             sys.stderr.flush()
         else:
             args.outlet.write(text)
-        serve(make_app(task, keys, settings), listening, seconds=args.timeout)
+        if args.restart and args.listening is None:
+            command = [sys.executable, "-m", "kasauti.cli.main", *args.words, "--listening"]
+            if code := keep_running(command, listening, Log()):
+                return CommandResult({"address": address, "ended": False}, [f"The service ended with {code}."], 1)
+        else:
+            serve(make_app(task, keys, settings), listening, seconds=args.timeout)
     return CommandResult({"address": address, "ended": True}, ["Ended; everything that was taken is answered."])
+
+
+def _calls(args: argparse.Namespace, task: Any) -> Any:
+    """Where calls are kept; what is wrong with the place is said now, but a database that is away is waited for."""
+    from kasauti.calls.keeper import Policy
+    from kasauti.calls.log import CallLog
+    from kasauti.core.errors import StorageError
+    from kasauti.serve.keeping import CallSettings
+
+    where = calls_at(args, task)
+    if where is None:
+        return None
+    if args.keep_days is not None and not args.keep_days > 0:
+        raise UsageError(f"--keep-days {args.keep_days:g}", mend="Give a number above 0.")
+    try:
+        CallLog.open(where).close()
+    except StorageError as error:
+        sys.stderr.write(f"kasauti: {error.line()}\n")
+    return CallSettings(
+        where=where, policy=Policy(args.when_away), mask=args.mask, days=args.keep_days, spool_bytes=args.spool_bytes
+    )
 
 
 def _keys(args: argparse.Namespace, task: Any) -> Any:

@@ -23,10 +23,11 @@ import kasauti
 from kasauti.core.errors import KasautiError
 from kasauti.core.types import Task
 from kasauti.serve import openai
-from kasauti.serve.asked import caller_of, parse, row_of_conversation, rows_of, wants_sets
+from kasauti.serve.asked import caller_of, metadata_of, parse, row_of_conversation, rows_of, wants_sets
 from kasauti.serve.door import Door, problem_of
 from kasauti.serve.engine import Bounds, Closed, Engine, Full, Late
 from kasauti.serve.figures import Figures
+from kasauti.serve.keeping import CallSettings, Keeping, NotKept, calls_of
 from kasauti.serve.keys import Keys
 from kasauti.serve.limits import TooLarge, TooSlow, read_body
 from kasauti.serve.logs import Log
@@ -48,6 +49,8 @@ class Settings:
     """Requests a minute of one key (without keys: of one address); 0 for no bound."""
     follow_seconds: float = 0.5
     """How often the registry is asked which version answers."""
+    calls: CallSettings | None = None
+    """Where calls are kept; None keeps none."""
     log_inputs: bool = False
     """Write what was asked into the log; off, because it is what people complain about, with names and numbers."""
 
@@ -67,12 +70,15 @@ class Service:
         self.trouble = ""
         self.stopping = False
         self.engine: Engine[Question, Answered] = Engine(self.served.answer, settings.bounds, self.figures.batch)
+        self.keeping = Keeping(task, settings.calls, self.figures, log) if settings.calls else None
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
 
     @contextlib.asynccontextmanager
     async def life(self, app: FastAPI) -> AsyncIterator[None]:
         """From the first request to the last answer."""
         self.engine.start()
+        if self.keeping is not None:
+            self.keeping.start()
         following = asyncio.create_task(self._follow())
         try:
             yield
@@ -82,6 +88,8 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await following
             await self.engine.drain()
+            if self.keeping is not None:
+                await self.keeping.stop()
             self._loader.shutdown(wait=False, cancel_futures=True)
 
     async def _follow(self) -> None:
@@ -110,6 +118,8 @@ class Service:
         if now is None:
             why = f"no version can be loaded: {self.trouble}" if self.trouble else "the model is being loaded"
             raise Problem(503, why, {"Retry-After": "1"})
+        if self.keeping is not None and not self.keeping.state.ready:
+            raise _not_kept(self.keeping.state.trouble)
         return now
 
     async def body(self, request: Request) -> dict[str, Any]:
@@ -128,13 +138,29 @@ class Service:
             request.scope["kasauti.input"] = content.decode("utf-8", "replace")
         return parse(content)
 
-    async def ask(self, request: Request, rows: list[Question]) -> list[Answered]:
-        """Answers to rows. Raises `Problem` 413, 422, 429, 503 or 504."""
+    async def ask(self, request: Request, rows: list[Question], *, batch: bool = False) -> list[Answered]:
+        """Answers to rows; their calls are kept. Raises `Problem` 413, 422, 429, 503 or 504."""
         if len(rows) > self.settings.bounds.queue_rows:
             raise Problem(413, f"{len(rows)} inputs, and the queue takes {self.settings.bounds.queue_rows}")
-        request.scope["kasauti.rows"] = len(rows)
+        scope = request.scope
+        scope["kasauti.rows"] = len(rows)
+        answered = await self._answered(rows)
+        scope["kasauti.version"] = answered[0].version
+        if self.keeping is not None:
+            ids = [f"{scope['kasauti.id']}-{at}" for at in range(len(rows))] if batch else [scope["kasauti.id"]]
+            milliseconds = 1000 * (time.perf_counter() - scope["kasauti.began"])
+            try:
+                await self.keeping.keep(calls_of(ids, rows, answered, milliseconds, scope["kasauti.key"]))
+            except NotKept:
+                raise _not_kept(self.keeping.state.trouble) from None
+        for one in answered:
+            accepted = "true" if one.accepted else "false"
+            self.figures.answers.labels(one.category, accepted, str(one.version)).inc()
+        return answered
+
+    async def _answered(self, rows: list[Question]) -> list[Answered]:
         try:
-            answered = await self.engine.ask(rows)
+            return await self.engine.ask(rows)
         except Full as full:
             detail = "the service is full; ask again a little later"
             raise Problem(429, detail, {"Retry-After": str(full.retry_after)}) from None
@@ -145,11 +171,12 @@ class Service:
             raise Problem(503, "the service is stopping", {"Retry-After": "5"}) from None
         except KasautiError as error:
             raise Problem(422, error.line()) from None
-        request.scope["kasauti.version"] = answered[0].version
-        for one in answered:
-            accepted = "true" if one.accepted else "false"
-            self.figures.answers.labels(one.category, accepted, str(one.version)).inc()
-        return answered
+
+
+def _not_kept(trouble: str) -> Problem:
+    """No answer leaves whose call is not kept. What the trouble is may name hosts: it is told in the log."""
+    detail = "calls cannot be kept at the moment, and no answer leaves without" if trouble else "the call log is full"
+    return Problem(503, detail, {"Retry-After": "1"})
 
 
 def make_app(task: Task, keys: Keys | None, settings: Settings | None = None, log: Log | None = None) -> FastAPI:
@@ -195,7 +222,8 @@ def _watching(app: FastAPI, service: Service) -> None:
     async def readyz() -> dict[str, Any]:
         """A version is loaded and warm, and the service is not stopping."""
         now = service.ready()
-        return {"status": "ready", "version": now.version.number, "trouble": service.trouble or None}
+        told = {"status": "ready", "version": now.version.number, "trouble": service.trouble or None}
+        return told if service.keeping is None else {**told, "calls": service.keeping.told()}
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -229,7 +257,7 @@ def _asking(app: FastAPI, service: Service) -> None:
         began, now = time.perf_counter(), service.ready()
         sets = wants_sets(request.query_params)
         rows, batch = rows_of(now.task, await service.body(request))
-        answered, id = await service.ask(request, rows), request.scope["kasauti.id"]
+        answered, id = await service.ask(request, rows, batch=batch), request.scope["kasauti.id"]
         milliseconds = round(1000 * (time.perf_counter() - began), 3)
         if not batch:
             return {"id": id, **_shape(answered[0], sets), "latency_ms": milliseconds, "version": answered[0].version}
@@ -243,7 +271,8 @@ def _asking(app: FastAPI, service: Service) -> None:
         body = await service.body(request)
         openai.check(body)
         row = row_of_conversation(now.task, body.get("messages"))
-        question = Question(row=row, caller=caller_of({"caller": body.get("user")}))
+        metadata = metadata_of(body, "") if body.get("metadata") is not None else {}
+        question = Question(row=row, caller=caller_of({"caller": body.get("user")}), metadata=metadata)
         (answered,) = await service.ask(request, [question])
         told = answered, request.scope["kasauti.id"], int(time.time()), now.task.name, sets
         if body.get("stream"):

@@ -22,6 +22,8 @@ MOST_ROWS = 256
 """Rows of one request."""
 MOST_CHARACTERS = 50_000
 """Characters of one text; ten times a long letter. A longer one would keep all the others of its batch waiting."""
+MOST_METADATA = 8192
+"""Characters of a row's metadata, as JSON."""
 _EXTRA = ("metadata",)
 
 
@@ -58,17 +60,16 @@ def rows_of(task: Task, body: Mapping[str, Any]) -> tuple[list[Question], bool]:
     extra = set(body) - {"inputs", *_EXTRA}
     if extra:
         raise Problem(422, f"beside `inputs` there may be `metadata` only, not {_name(min(extra))}")
-    _check_metadata(body, "")
     inputs = body["inputs"]
     if not isinstance(inputs, list) or not inputs:
         raise Problem(422, "`inputs` is a list of at least one object {column: text}")
     if len(inputs) > MOST_ROWS:
         raise Problem(413, f"{len(inputs)} inputs; send at most {MOST_ROWS} in one request")
-    everybody = caller_of(body.get("metadata"))
+    everybody = metadata_of(body, "")
     return [_row(task, one, f"inputs[{at}]: ", everybody) for at, one in enumerate(inputs)], True
 
 
-def _row(task: Task, given: Any, where: str, caller: str | None = None) -> Question:
+def _row(task: Task, given: Any, where: str, everybody: Mapping[str, Any] | None = None) -> Question:
     if not isinstance(given, dict):
         raise Problem(422, f"{where}an object {{column: text}} is expected")
     allowed = (*task.columns, *_EXTRA, *([task.group] if task.group else []))
@@ -79,11 +80,10 @@ def _row(task: Task, given: Any, where: str, caller: str | None = None) -> Quest
         if name not in given:
             raise Problem(422, f"{where}column {name!r} is missing")
     fields = {name: _text(given[name], f"{where}column {name!r}") for name in task.columns}
-    if "metadata" not in task.columns:
-        _check_metadata(given, where)
-        caller = caller_of(given.get("metadata")) or caller
+    own = {} if "metadata" in task.columns else metadata_of(given, where)
+    caller = caller_of(own) or caller_of(everybody)
     try:
-        return Question(row=row_of(task, fields), caller=caller)
+        return Question(row=row_of(task, fields), caller=caller, metadata={**(everybody or {}), **own})
     except KasautiError as error:
         raise Problem(422, f"{where}{error.line()}") from None
 
@@ -94,9 +94,14 @@ def caller_of(metadata: Any) -> str | None:
     return str(caller)[:200] if isinstance(caller, str | int) and caller != "" else None
 
 
-def _check_metadata(given: Mapping[str, Any], where: str) -> None:
-    if not isinstance(given.get("metadata", {}), dict):
+def metadata_of(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The metadata of a body or of an input, empty where there is none. Raises `Problem` 413 or 422."""
+    found = given.get("metadata", {})
+    if not isinstance(found, dict):
         raise Problem(422, f"{where}`metadata` is an object")
+    if len(json.dumps(found)) > MOST_METADATA:  # it is kept with every row of a batch
+        raise Problem(413, f"{where}`metadata` has more than {MOST_METADATA:,} characters as JSON")
+    return found
 
 
 def _text(value: Any, where: str) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-import uuid
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kasauti.core.call import new_id
 from kasauti.serve.figures import Figures
 from kasauti.serve.keys import Keys, Role
 from kasauti.serve.limits import Rate
@@ -58,8 +58,8 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, id = time.perf_counter(), str(uuid.uuid4())
-        scope["kasauti.id"] = id
+        began, id = time.perf_counter(), new_id()
+        scope["kasauti.id"], scope["kasauti.began"] = id, began
         said: dict[str, Any] = {"status": 0}
 
         async def send_on(message: Message) -> None:
@@ -71,7 +71,7 @@ class Door:
             await send(message)
 
         try:
-            said["key"] = self._let_in(Request(scope))
+            said["key"] = scope["kasauti.key"] = self._let_in(Request(scope))
             await self._app(scope, receive, send_on)
         except Exception as error:
             if not isinstance(error, Problem):

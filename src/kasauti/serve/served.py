@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from kasauti.core.errors import UsageError
 from kasauti.core.types import Approach, Example, Prediction, Task
@@ -51,6 +51,8 @@ class Question:
     row: Example
     caller: str | None = None
     """Who asks, as the caller says; None where it does not."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the caller sends beside the input."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
