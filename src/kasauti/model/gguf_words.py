@@ -140,9 +140,8 @@ def _rule(found: Any, whole_words: bool, tokenizer: Any) -> tuple[str, str]:
         name, takes_whole, caveat = "smollm", False, ""
     elif kinds == ["Split", "ByteLevel"] and not last.get("use_regex", True):
         pattern = steps[0]["pattern"].get("Regex", "")
-        known = steps[0]["behavior"] in ("Isolated", "Removed") and not (
-            steps[0]["behavior"] == "Removed" and not steps[0]["invert"]
-        )
+        # what is matched is a word; `Removed` turned round is the same where the pattern matches everything
+        known = (steps[0]["behavior"], bool(steps[0]["invert"])) in (("Isolated", False), ("Removed", True))
         if pattern not in RULES or not known:
             raise _refused(f"a tokenizer that splits words by {pattern!r}", tokenizer)
         name, takes_whole, caveat = RULES[pattern]

@@ -1,4 +1,4 @@
-"""A GGUF file in llama.cpp itself (through llama-cpp-python's C interface): its token ids, and its probabilities.
+"""A GGUF file in llama.cpp itself, through llama-cpp-python's C interface: its token ids, and its probabilities.
 
 Walks in: a file, texts, token ids. Walks out: token ids and log-probabilities. It knows no task; that they are the ones
 of our own engine is proved elsewhere (`registry.export`).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -30,37 +31,39 @@ def installed() -> bool:
 
 
 class Runtime:
-    """A file in memory, on one thread a core of this process at most; close it, or use it as a context.
+    """A file in memory, on one thread; close it, or use it as a context.
 
     Args:
         path: the GGUF file.
         window: tokens of a prompt with its answer, at most.
 
     Raises:
-        ModelError: llama.cpp cannot load it.
+        ModelError: llama.cpp is not installed, or cannot load the file.
     """
 
     def __init__(self, path: str | Path, window: int, threads: int = 1) -> None:
+        if not installed():
+            raise ModelError("llama.cpp is not installed", mend="pip install llama-cpp-python")
         import llama_cpp
 
-        self._c: Any = llama_cpp
-        self._quiet = llama_cpp.llama_log_callback(_silent)
-        llama_cpp.llama_log_set(self._quiet, ctypes.c_void_p(0))
-        llama_cpp.llama_backend_init()
-        settings = llama_cpp.llama_model_default_params()
-        settings.n_gpu_layers = 0  # what is proved is the file, and a CPU is the same everywhere
         self._context: Any = None
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), settings)
+        self._model: Any = None
+        self._c: Any = llama_cpp
+        lib = self._c
+        _begin()
+        settings = lib.llama_model_default_params()
+        settings.n_gpu_layers = 0  # what is proved is the file, and a CPU is the same everywhere
+        self._model = lib.llama_model_load_from_file(str(path).encode(), settings)
         if not self._model:
-            raise ModelError(
-                "llama.cpp cannot load the file", where=str(path), mend="Export again, or look at its log."
-            )
-        around = llama_cpp.llama_context_default_params()
+            raise ModelError("llama.cpp cannot load the file", where=str(path), mend="Export it again.")
+        around = lib.llama_context_default_params()
         around.n_ctx, around.n_batch, around.n_ubatch = window, BATCH, BATCH
         around.n_threads = around.n_threads_batch = threads
-        self._context = llama_cpp.llama_init_from_model(self._model, around)
-        self._words = llama_cpp.llama_model_get_vocab(self._model)
-        self.size = int(llama_cpp.llama_vocab_n_tokens(self._words))
+        self._context = lib.llama_init_from_model(self._model, around)
+        if not self._context:
+            raise ModelError(f"llama.cpp has no room for {window} tokens", where=str(path), mend="Free some memory.")
+        self._words = lib.llama_model_get_vocab(self._model)
+        self.size = int(lib.llama_vocab_n_tokens(self._words))
         self._held: list[int] = []
 
     def tokens(self, text: str) -> list[int]:
@@ -119,5 +122,13 @@ class Runtime:
         self.close()
 
 
-def _silent(level: int, text: bytes, data: Any) -> None:
-    """llama.cpp tells a page of facts on every load."""
+@cache
+def _begin() -> Any:
+    """Start llama.cpp, and keep the page of facts from standard error that it tells on every load. It calls what it was
+    given as long as the process lives, so that is kept as long."""
+    import llama_cpp
+
+    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    return silent

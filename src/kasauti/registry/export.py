@@ -16,6 +16,7 @@ for the last two; `proved` lists what was looked at.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -77,8 +78,9 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What a runtime calls the model."""
-        return f"{self.registry.task.name}-{self.version.number}"
+        """What a runtime calls the model: small letters, digits, dots and hyphens."""
+        plain = re.sub(r"[^a-z0-9.]+", "-", self.approach.bench.task.name.lower()).strip("-.")
+        return f"{plain or 'model'}-{self.version.number}"
 
     @property
     def template(self) -> str:
@@ -272,7 +274,7 @@ def _ollama(source: Source, part: Path) -> dict[str, Any]:
     text = modelfile(
         template,
         file=FILE,
-        system=source.registry.task.instructions.strip(),
+        system=bench.task.instructions,
         stops=[str(bench.tokenizer.convert_ids_to_tokens(stop)) for stop in asker.renderer.stop_ids],
         window=asker.limit + asker.reserve,
         most=longest + 8,
@@ -301,7 +303,7 @@ def _vllm(source: Source, part: Path) -> dict[str, Any]:
         (part / vllm.TEMPLATE).write_text(template, encoding="utf-8")
         if why is None:
             shutil.copytree(source.approach.adapter, part / "adapter", ignore=shutil.ignore_patterns("*.yaml", "*.md"))
-            line = vllm.adapter_line(vllm.base_of(source.registry.task), source.name, int(adapter["r"]), window)
+            line = vllm.adapter_line(vllm.base_of(source.approach.bench.task), source.name, int(adapter["r"]), window)
         else:
             merged = merge_version(source.registry, source.version.number, progress=source.progress)
             proof["merge"] = _figures(merged.proof)
