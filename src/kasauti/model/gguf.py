@@ -12,6 +12,7 @@ in memory.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,10 +53,12 @@ def check(folder: str | Path) -> Any:
     """The configuration of a folder that can be written so.
 
     Raises:
-        ModelError: another architecture, or a setting that llama.cpp has no field for.
+        ModelError: another architecture, a setting that llama.cpp has no field for, or no package `gguf`.
     """
     from transformers import AutoConfig
 
+    if importlib.util.find_spec("gguf") is None:
+        raise ModelError("GGUF files are written by a package that is not installed", mend="pip install kasauti[gguf]")
     config = AutoConfig.from_pretrained(str(folder))
     kind = str(config.model_type)
     if kind not in ARCHITECTURES:
@@ -235,7 +238,7 @@ def _bytes(shape: tuple[int, ...], kind: Any) -> int:
     from gguf.constants import GGML_QUANT_SIZES
 
     block, size = GGML_QUANT_SIZES[kind]
-    return math.prod(shape) // block * size
+    return int(math.prod(shape) // block * size
 
 
 def _rope(config: Any) -> dict[str, Any]:
@@ -261,7 +264,8 @@ def _rope_factors(config: Any) -> NDArray[np.float32] | None:
     factor, window = float(rope["factor"]), float(rope["original_max_position_embeddings"])
     low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
     smooth = ((window / lengths - low) / (high - low)).clip(0, 1)
-    return (1 / ((1 - smooth) / factor + smooth)).astype(np.float32)
+    factors: NDArray[np.float32] = (1 / ((1 - smooth) / factor + smooth)).astype(np.float32)
+    return factors
 
 
 def _add_settings(writer: Any, config: Any, weights: str, name: str) -> None:

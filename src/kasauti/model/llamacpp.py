@@ -92,7 +92,9 @@ class Runtime:
         self._held = list(ids)
         found = np.ctypeslib.as_array(self._c.llama_get_logits_ith(self._context, -1), shape=(self.size,))
         logits = found.astype(np.float64)
-        return logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+        logits -= logits.max()
+        logs: NDArray[np.float64] = logits - np.log(np.exp(logits).sum())
+        return logs
 
     def label_logs(self, prompt: Sequence[int], trie: LabelTrie) -> NDArray[np.float64]:
         """log P(label and its end | prompt), not normalised over the labels, [labels]."""
