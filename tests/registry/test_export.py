@@ -112,7 +112,7 @@ def test_the_rank_is_one_that_vllm_takes():
 @pytest.mark.parametrize("weights", ["f32", "q8_0"])
 def test_gguf_holds_the_merged_model(tuned, weights):
     made = export_version(tuned, 1, "gguf", weights=weights)
-    assert names(made.folder) == {"model.gguf", "proof.json"}
+    assert names(made.folder) == {"model.gguf", "README.md", "proof.json"}
     assert made.proof["weights"]["stored"] == weights
     assert (made.proof["weights"]["largest_difference"] == 0.0) == (weights == "f32")
     assert made.proof["merge"]["label_agreement"] == 1.0
@@ -148,11 +148,22 @@ def test_a_file_that_answers_otherwise_is_refused(tuned, monkeypatch):
 
 def test_ollama_gets_a_modelfile_with_the_tasks_instructions(tuned):
     made = export_version(tuned, 1, "ollama")
-    assert names(made.folder) == {"model.gguf", "Modelfile", "proof.json"}
+    assert names(made.folder) == {"model.gguf", "Modelfile", "README.md", "proof.json"}
     text = (made.folder / "Modelfile").read_text("utf-8")
     assert f'SYSTEM """{tuned.task.instructions}"""' in text
     assert 'PARAMETER stop "<|im_end|>"' in text
     assert made.proof["modelfile"]["same_text"] == made.proof["modelfile"]["rows"]
+
+
+def test_an_export_says_how_it_is_served_and_asked(tuned):
+    made = export_version(tuned, 1, "gguf")
+    text = (made.folder / "README.md").read_text("utf-8")
+    body = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    assert body["messages"] == [
+        {"role": "system", "content": tuned.task.instructions},
+        {"role": "user", "content": "Complaint: {text}"},
+    ]
+    assert made.line in text
 
 
 def test_hf_is_the_merged_model_with_its_proof(tuned, tmp_path):

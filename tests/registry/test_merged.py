@@ -185,12 +185,11 @@ def test_an_adapter_of_a_4_bit_base_is_proved_against_that_base(four_bit):
 def test_a_tampered_merge_of_a_4_bit_base_is_refused(four_bit):
     made = merge_version(four_bit, 1)
 
-    def stronger(weights):
-        for name in weights:
-            if "down_proj" in name or "o_proj" in name:
-                weights[name] = weights[name] * 4.0
+    def moved(weights):
+        name = next(name for name in weights if "embed_tokens" in name)
+        weights[name] = weights[name].roll(1, 0).contiguous() * 8
 
-    tamper(made.folder, stronger)
+    tamper(made.folder, moved)
     with pytest.raises(KasautiError, match="the merged model does not answer as version 1 does"):
         prove_folder(four_bit, 1, str(made.folder))
 

@@ -238,7 +238,7 @@ def _bytes(shape: tuple[int, ...], kind: Any) -> int:
     from gguf.constants import GGML_QUANT_SIZES
 
     block, size = GGML_QUANT_SIZES[kind]
-    return int(math.prod(shape) // block * size
+    return int(math.prod(shape) // block * size)
 
 
 def _rope(config: Any) -> dict[str, Any]:

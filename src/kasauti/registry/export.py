@@ -16,6 +16,7 @@ for the last two; `proved` lists what was looked at.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -133,6 +134,8 @@ def export_version(
         proof = {**_head(source, to), **TARGETS[to](source, part)}
         proof["passed"] = not proof["because"]
         if proof["passed"]:
+            with storage_errors(part):
+                (part / "README.md").write_text(_readme(source, proof), encoding="utf-8")
             proof["folder_sha256"] = folder_hash(part)
         else:
             for path in part.iterdir():
@@ -223,6 +226,19 @@ def _head(source: Source, to: str) -> dict[str, Any]:
         "template_sha256": source.approach.bench.frozen.sha256,
         "ran": {"machine": machine(), "versions": versions()},
     }
+
+
+def _readme(source: Source, proof: dict[str, Any]) -> str:
+    """How the export is served and asked: with the turns of training, which no engine makes from a row."""
+    task = source.approach.bench.task
+    turns = [{"role": "system", "content": task.instructions}] if task.instructions else []
+    body = {"model": source.name, "temperature": 0, "messages": [*turns, {"role": "user", "content": task.input}]}
+    return (
+        f"# {source.name}\n\nVersion {source.version.number} of the task {task.name}; `proof.json` says what was compared "
+        f"with it.\n\nServed from this folder by\n\n```\n{proof['serve']}\n```\n\nand asked as it was trained, each "
+        "`{column}` replaced by its text:\n\n```json\n" + json.dumps(body, ensure_ascii=False, indent=1) + "\n```\n\n"
+        f"The answer is one of: {', '.join(task.labels)}. Anything else stands for {task.fallback or 'no answer'}.\n"
+    )
 
 
 def _gguf(source: Source, part: Path) -> dict[str, Any]:
