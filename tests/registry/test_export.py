@@ -125,7 +125,8 @@ def test_llama_cpp_answers_as_the_version_does(tuned, weights):
     proof = export_version(tuned, 1, "gguf", weights=weights).proof
     assert proof["tokens"]["same_ids"] == proof["tokens"]["rows"]
     assert proof["answers"]["label_agreement"] >= 0.99
-    assert proof["answers"]["largest_probability_drift"] < {"f32": 1e-4, "f16": 1e-2}.get(weights, 0.05)
+    # llama.cpp keeps keys and values in float16, whatever the weights are in
+    assert proof["answers"]["largest_probability_drift"] < {"f32": 1e-3, "f16": 1e-2}.get(weights, 0.05)
 
 
 @pytest.mark.skipif(not llamacpp.installed(), reason="llama-cpp-python is not installed")

@@ -233,10 +233,11 @@ def _readme(source: Source, proof: dict[str, Any]) -> str:
     task = source.approach.bench.task
     turns = [{"role": "system", "content": task.instructions}] if task.instructions else []
     body = {"model": source.name, "temperature": 0, "messages": [*turns, {"role": "user", "content": task.input}]}
+    asked = json.dumps(body, ensure_ascii=False, indent=1)
     return (
-        f"# {source.name}\n\nVersion {source.version.number} of the task {task.name}; `proof.json` says what was compared "
-        f"with it.\n\nServed from this folder by\n\n```\n{proof['serve']}\n```\n\nand asked as it was trained, each "
-        "`{column}` replaced by its text:\n\n```json\n" + json.dumps(body, ensure_ascii=False, indent=1) + "\n```\n\n"
+        f"# {source.name}\n\nVersion {source.version.number} of the task {task.name}; `proof.json` says what was "
+        f"compared with it.\n\nServed from this folder by\n\n```\n{proof['serve']}\n```\n\nand asked as it was "
+        f"trained, each column in braces replaced by its text:\n\n```json\n{asked}\n```\n\n"
         f"The answer is one of: {', '.join(task.labels)}. Anything else stands for {task.fallback or 'no answer'}.\n"
     )
 
