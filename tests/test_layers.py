@@ -38,6 +38,7 @@ LONGEST_FUNCTION = 80
 # what is imported is not always what is installed
 DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
+    "llama_cpp": "llama-cpp-python",
     "prometheus_client": "prometheus-client",
     "rouge_score": "rouge-score",
     "sklearn": "scikit-learn",

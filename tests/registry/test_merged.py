@@ -147,6 +147,69 @@ def test_an_adapter_of_a_4_bit_base_is_merged_into_the_weights_it_was_trained_on
     assert (want - got).abs().max() < 0.2 * (want - other).abs().max()
 
 
+@pytest.fixture
+def four_bit(shipping, tiny_model):
+    """A registry whose version 1 is an adapter of a 4-bit base."""
+    pytest.importorskip("bitsandbytes")
+    import torch
+
+    from kasauti.core.task import load_task
+    from kasauti.model.adapters import LoraSettings, attach
+    from kasauti.model.load import load
+
+    task, trial = shipping("tuned")
+    path = Path(task.folder) / "task.yaml"
+    path.write_text(path.read_text("utf-8").replace("r: 4}", "r: 4, method: qlora}"), encoding="utf-8")
+    task = load_task(task.folder)
+    adapted = attach(load(str(tiny_model), task.folder, four_bit=True).model, LoraSettings(r=4), 1)
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(0, 0.05, generator=torch.Generator().manual_seed(len(name)))
+    inner = Path(trial.shipped) / "adapter"
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        (inner / name).unlink()
+    adapted.save_pretrained(inner)
+    register(task, trial)
+    return Registry(task)
+
+
+def test_an_adapter_of_a_4_bit_base_is_proved_against_that_base(four_bit):
+    proof = merge_version(four_bit, 1).proof
+    assert proof["passed"]
+    assert proof["base"]["weights"] == "nf4"
+    assert proof["merged"]["weights"] in ("float32", "bfloat16")
+    assert proof["tolerance"]["label_agreement"] == 0.99
+    assert proof["label_agreement"] >= 0.99
+
+
+def test_a_tampered_merge_of_a_4_bit_base_is_refused(four_bit):
+    made = merge_version(four_bit, 1)
+
+    def moved(weights):
+        name = next(name for name in weights if "embed_tokens" in name)
+        weights[name] = weights[name].roll(1, 0).contiguous() * 8
+
+    tamper(made.folder, moved)
+    with pytest.raises(KasautiError, match="the merged model does not answer as version 1 does"):
+        prove_folder(four_bit, 1, str(made.folder))
+
+
+def test_an_adapter_that_is_off_on_a_prefix_is_refused_in_words_of_our_own(tuned, tiny_model, tmp_path):
+    from kasauti.core.errors import ModelError
+    from kasauti.model.load import load
+    from kasauti.model.merge import merge_adapter
+
+    adapter = tmp_path / "adapter"
+    shutil.copytree(tuned.check(1).folder, adapter)
+    path = adapter / "adapter_config.json"
+    path.chmod(0o644)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "alora_invocation_tokens": [5, 6]}))
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(ModelError, match="is off on what every prompt begins with"):
+        merge_adapter(load(str(tiny_model), str(tmp_path)), str(adapter), tmp_path / "merged")
+    assert not any((tmp_path / "merged").iterdir())
+
+
 def test_trained_embeddings_are_merged_with_the_adapter(tiny_model, tmp_path):
     import torch
 

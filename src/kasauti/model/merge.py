@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from kasauti.core.errors import ModelError
+from kasauti.core.files import read_json
 from kasauti.model import quantise
 from kasauti.model.adapters import load_adapter
 from kasauti.model.load import Loaded
@@ -28,8 +29,9 @@ def merge_adapter(base: Loaded, adapter: str, folder: Path) -> str:
         The dtype of the saved weights, such as `float32`.
 
     Raises:
-        ModelError: the adapter does not fit, or the sum is no number.
+        ModelError: the adapter does not fit or is off on a prefix, or the sum is no number.
     """
+    _check_on_everywhere(adapter)
     plain = dequantised(base.model) if quantise.layers(base.model) else base.model
     adapted = load_adapter(plain, adapter)
     try:
@@ -41,6 +43,16 @@ def merge_adapter(base: Loaded, adapter: str, folder: Path) -> str:
     merged.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
     return str(next(merged.parameters()).dtype).removeprefix("torch.")
+
+
+def _check_on_everywhere(adapter: str) -> None:
+    """PEFT refuses an activated adapter too, in words about a method of its own."""
+    if read_json(Path(adapter) / "adapter_config.json").get("alora_invocation_tokens"):
+        raise ModelError(
+            "the adapter is off on what every prompt begins with, and merged weights would be on everywhere",
+            where=adapter,
+            mend="keep it beside its base, or train without constant_prefix",
+        )
 
 
 @torch.no_grad()

@@ -107,9 +107,9 @@ def merge_version(registry: Registry, number: int, out: str | None = None, progr
     approach, version = opened(registry, number, progress)
     name = f"{number}-{version.sha256[:12]}"
     target = Path(out) if out else Path(registry.task.folder) / STATE / "merged" / name
-    if (kept := _kept(target, version)) is not None:
+    if (kept := kept_proof(target, version)) is not None:
         return Merged(folder=target, proof=kept)
-    rows = _rows(registry, version)
+    rows = proof_rows(registry, version)
     with storage_errors(target.parent):
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=make_folder(target.parent)))
         part.chmod(0o755)
@@ -142,7 +142,7 @@ def prove_folder(registry: Registry, number: int, folder: str, progress: Progres
         KasautiError: it does not answer as the version does.
     """
     approach, version = opened(registry, number, progress)
-    rows = _rows(registry, version)
+    rows = proof_rows(registry, version)
     before = approach.asker.log_probabilities(rows, progress, "merge: adapter")
     proof = _prove(approach, version, Path(folder), rows, before, _weights(approach.asker.loaded.model), progress)
     return _passed(Path(folder), proof)
@@ -152,38 +152,54 @@ def opened(registry: Registry, number: int, progress: Progress = silent) -> tupl
     """A version that has an adapter.
 
     Raises:
-        UsageError: it has none.
+        UsageError: it has none, or one that cannot be merged.
     """
     approach, version = registry.open(number, progress)
     if not isinstance(approach, Tuned) or not (version.folder / "adapter_config.json").exists():
         mend = "Only a tuned version by LoRA or QLoRA is merged; the others are served as they are."
         raise UsageError(f"version {number} ({version.card['approach']}) has no adapter", mend=mend)
+    if read_json(version.folder / "adapter_config.json").get("alora_invocation_tokens"):
+        raise UsageError(
+            f"the adapter of version {number} is off on what every prompt begins with (train.constant_prefix), and "
+            "merged weights would be on everywhere",
+            mend="Serve it with `kasauti serve`, or train without constant_prefix.",
+        )
     return approach, version
 
 
-def _kept(target: Path, version: Version) -> dict[str, Any] | None:
-    """The proof of an earlier merge of the same version whose files are as they were."""
+def kept_proof(target: Path, version: Version, what: str = "merged model") -> dict[str, Any] | None:
+    """The proof of what was made of the same version before, where its files are as they were; None where there is
+    nothing, or it is to be made anew.
+
+    Raises:
+        UsageError: something else is there.
+    """
     if not target.exists():
         return None
     path = target / PROOF
     if not path.is_file():
         if target.is_dir() and not any(target.iterdir()):
             return None
-        raise UsageError("is there already and is no merged model", where=str(target), mend="Name another folder.")
+        raise UsageError(f"is there already and is no {what}", where=str(target), mend="Name another folder.")
     proof = read_json(path)
     if proof.get("version_sha256") != version.sha256:
         mend = "Name another folder."
-        raise UsageError("holds the merged model of another version", where=str(target), mend=mend)
-    return dict(proof) if proof.get("passed") and _hash(target) == proof.get("folder_sha256") else None
+        raise UsageError(f"holds the {what} of another version", where=str(target), mend=mend)
+    return dict(proof) if proof.get("passed") and hash_without_proof(target) == proof.get("folder_sha256") else None
 
 
-def _hash(folder: Path) -> str:
+def hash_without_proof(folder: Path) -> str:
     """`folder_hash` without the proof, which holds it."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p != folder / PROOF)
     return content_hash([[name, file_hash(folder / name)] for name in names])
 
 
-def _rows(registry: Registry, version: Version) -> list[Example]:
+def proof_rows(registry: Registry, version: Version) -> list[Example]:
+    """The validation rows that a proof is about.
+
+    Raises:
+        UsageError: there are none.
+    """
     split, _ = load_split(registry.task)
     labels = set(version.card["evaluation"]["per_class"])
     rows = [row for row in split.validation if row.answer in labels]
@@ -252,20 +268,20 @@ def _prove(
         "rows": found.rows,
         "rows_sha256": content_hash(sorted(row.id for row in rows)),
         "label_agreement": found.label_agreement,
-        "largest_probability_drift": _finite(found.largest_drift),
-        "mean_probability_drift": _finite(found.mean_drift),
+        "largest_probability_drift": finite(found.largest_drift),
+        "mean_probability_drift": finite(found.mean_drift),
         "log_loss": {
-            "adapter": _finite(found.log_loss_a),
-            "merged": _finite(found.log_loss_b),
-            "difference": _finite(found.log_loss_difference),
+            "adapter": finite(found.log_loss_a),
+            "merged": finite(found.log_loss_b),
+            "difference": finite(found.log_loss_difference),
         },
         "tolerance": asdict(tolerance),
         "ran": {"machine": machine(), "versions": versions(), "device": str(loaded.model.device)},
     }
 
 
-def _finite(value: float) -> float | None:
-    """JSON has no other numbers."""
+def finite(value: float) -> float | None:
+    """The number, or None for what JSON has no number for."""
     return value if math.isfinite(value) else None
 
 
