@@ -111,6 +111,15 @@ def test_a_connection_that_the_server_closed_meanwhile_is_no_trouble(postgres, t
     assert keeper.keep([answer("b")]) == [Kept.COMMITTED]
 
 
+def test_a_connection_that_the_driver_knows_to_be_lost_is_no_trouble(postgres, tmp_path):
+    keeper = keeper_at(postgres.database(), tmp_path, Policy.REFUSE)
+    assert keeper.keep([answer("a")]) == [Kept.COMMITTED]
+    held = keeper.log.database._writer.raw_connection()
+    held.driver_connection.close()
+    held.close()
+    assert keeper.keep([answer("b")]) == [Kept.COMMITTED]
+
+
 def test_a_database_that_stands_still_is_hung_up_on(postgres, tmp_path):
     where = postgres.database()
     keeper = keeper_at(where, tmp_path, Policy.SPOOL)

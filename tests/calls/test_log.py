@@ -193,6 +193,15 @@ def test_a_database_that_is_not_there_is_one_line_without_the_password():
     assert "\n" not in error.value.line()
 
 
+def test_a_file_that_is_no_database_is_one_line_and_stays_as_it_is(tmp_path):
+    file = tmp_path / "calls.db"
+    file.write_text("notes of somebody " * 500)
+    with pytest.raises(StorageError, match="not a database") as error:
+        CallLog.open(str(file))
+    assert "\n" not in error.value.line()
+    assert file.read_text() == "notes of somebody " * 500
+
+
 def test_the_file_is_for_its_owner_alone_and_a_moved_one_loses_nothing(tmp_path):
     file = tmp_path / "calls.db"
     log = CallLog.open(str(file))

@@ -169,9 +169,14 @@ class Database:
             yield
             return
         driver: Any = connection.connection.dbapi_connection
+        try:
+            handle = driver.pgconn.socket
+        except Exception as error:  # one that its driver knows to be lost
+            connection.invalidate()
+            raise StorageError("the connection to the call log is lost", where=self.where, mend=_MEND) from error
         name = object()
         with self._watching:
-            self._open[name] = (time.monotonic(), patience, driver.pgconn.socket)
+            self._open[name] = (time.monotonic(), patience, handle)
         try:
             yield
         finally:
@@ -220,7 +225,7 @@ class Database:
             yield
         except _SENT_BACK:
             raise
-        except (exc.DBAPIError, exc.TimeoutError) as error:
+        except (exc.DBAPIError, exc.TimeoutError, sqlite3.Error) as error:  # the last while a connection is prepared
             self._ready = None
             self.forget()  # others of its connections are hardly better
             cause = getattr(error, "orig", None) or error

@@ -20,9 +20,9 @@ from collections.abc import Iterator, Sequence
 
 from kasauti.serve.logs import Log
 
-LIVED_SECONDS = 30.0
+LIVED_SECONDS = 10.0
 """Whoever lives so long has started well; the next start comes at once."""
-LONGEST_WAIT = 10.0
+LONGEST_WAIT = 2.0
 ENDED = (0, 2)
 """Exit codes of a server that was told to stop, or that cannot start as it is asked to."""
 
