@@ -88,7 +88,7 @@ def _head(card: Mapping[str, Any], *, merged: bool) -> list[str]:
     test = {"name": card["task"], "type": _slug(card["task"]), "split": "test", "revision": card["data"]["test_sha256"]}
     result = {"task": {"type": "text-classification"}, "dataset": test, "metrics": metrics}
     head: dict[str, Any] = {"tags": ["kasauti", "classification", card["approach"]]}
-    if card["family"] in ("prompt", "retrieval", "tuned"):
+    if card["family"] in ("prompt", "retrieval", "tuned", "cascade") and model.get("template_sha256"):
         head["license"] = model.get("licence", "unknown")
         if model["id"].count("/") == 1 and not model["id"].startswith((".", "/", "~")):
             head["base_model"] = model["id"]
