@@ -122,7 +122,7 @@ class Embedder:
         _ = self.model
 
     def embed(self, texts: Sequence[str], progress: Progress = silent, stage: str = "embed") -> NDArray[np.float32]:
-        """Unit vectors, float32 [texts, size], [0, 0] for none; a text that was asked for lately is not computed again."""
+        """Unit vectors, float32 [texts, size] ([0, 0] for none); what was asked for lately is not computed again."""
         import numpy as np
 
         new = sorted({text for text in texts if text not in self._known}, key=lambda text: (len(text), text))

