@@ -97,7 +97,7 @@ class ClassicalEmbedding:
 
         if not len(x):
             return np.zeros((0, len(self.labels)))
-        scores = x.astype(np.float64) @ self.weights[:, :-1].T + self.weights[:, -1]
+        scores: NDArray[np.float64] = x.astype(np.float64) @ self.weights[:, :-1].T + self.weights[:, -1]
         known = np.isfinite(self.weights[:, -1])
         scores[:, ~known] = scores[:, known].min(axis=1, keepdims=True) - 1.0
         return scores

@@ -65,10 +65,11 @@ class Shots(Asker):
         """Token ids to ask with. Of examples that do not all fit, the nearest that do; a row that does not fit alone
         loses its middle, as everywhere."""
         shots = self.shots_of(examples)
-        made = self.renderer.render_prompts([self._shown(*pair) for pair in zip(examples, shots, strict=True)])
+        pairs = list(zip(examples, shots, strict=True))
+        made = self.renderer.render_prompts([self._shown(row, near) for row, near in pairs])
         return [
-            ids if len(ids) <= self.limit else self._fitting(*pair)
-            for ids, *pair in zip(made, examples, shots, strict=True)
+            ids if len(ids) <= self.limit else self._fitting(row, near)
+            for ids, (row, near) in zip(made, pairs, strict=True)
         ]
 
     def _shown(self, example: Example, shots: Sequence[Example]) -> Conversation:
@@ -158,9 +159,10 @@ class Retrieval:
         right = 0
         for row, places in zip(rows, self._nearest(rows, VOTERS, way), strict=True):
             # Nearer ones count a little more, so that the nearest breaks ties.
-            votes: Counter[str | None] = Counter()
+            votes: dict[str | None, float] = {}
             for rank, place in enumerate(places):
-                votes[self.index.rows[place].answer] += math.exp(-rank / VOTERS)
+                answer = self.index.rows[place].answer
+                votes[answer] = votes.get(answer, 0.0) + math.exp(-rank / VOTERS)
             right += bool(votes) and max(votes, key=votes.__getitem__) == row.answer
         return right / len(rows)
 
@@ -241,7 +243,7 @@ class Retrieval:
         ]
         write_json(place / "examples.json", rows)
         kept = {"count": self.count, "way": self.way, "offsets": self.offsets, "chosen": self.chosen}
-        if self.way != WORDS:
+        if self.way != WORDS and self.index.vectors is not None:
             stream = io.BytesIO()
             np.save(stream, self.index.vectors)
             atomic_write(place / "examples.npy", stream.getvalue())

@@ -127,7 +127,8 @@ def _count_look(bench: Workbench, split: Split, names: Sequence[str], folder: Ru
 def _answers(
     bench: Workbench, split: Split, names: Sequence[str], strange: Sequence[Example]
 ) -> tuple[list[Answers], list[dict[str, str]]]:
-    answers, failed = [], []
+    answers: list[Answers] = []
+    failed: list[dict[str, str]] = []
     for at, name in enumerate(names):
         bench.progress("trial", at, len(names), CATALOGUE[name].title)
         lost = [row for row in failed if row["name"] in parts_of(bench.task, name)]
