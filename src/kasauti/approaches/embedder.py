@@ -104,11 +104,11 @@ class Embedder:
             if not installed():
                 mend = "Install it: pip install 'kasauti[embeddings]'."
                 raise UsageError("sentence-transformers is not installed", where=WHERE, mend=mend)
-            from sentence_transformers import SentenceTransformer
-
             from kasauti.model.load import quiet
 
-            quiet()
+            quiet()  # before the library is imported: some of what it says is said then
+            from sentence_transformers import SentenceTransformer
+
             try:
                 self._model = SentenceTransformer(path).eval()
             except Exception as error:  # the library, the Hub and the model's own files raise what they like

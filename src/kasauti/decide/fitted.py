@@ -93,7 +93,7 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
     if name in EMBEDDING and bench.embedder is not None:
         parts["embeddings"] = bench.embedder.sha256
     if name == "cascade":
-        parts["members"] = {one: fitted_key(bench, split, one) for one in parts_of(task, name)}
+        parts["members"] = [[one, fitted_key(bench, split, one)] for one in parts_of(task, name)]
         parts["margin"] = task.business.margin  # what its threshold may lose
     if name in ("cascade", "retrieval"):
         parts["seed"] = task.seed  # of the order in which rows are asked, and of folds
