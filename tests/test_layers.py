@@ -40,6 +40,7 @@ DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
     "prometheus_client": "prometheus-client",
     "rouge_score": "rouge-score",
+    "sentence_transformers": "sentence-transformers",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }

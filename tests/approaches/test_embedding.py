@@ -11,7 +11,7 @@ import pytest
 
 from kasauti.approaches import embedder as module
 from kasauti.approaches.catalogue import DEFAULT, default_names
-from kasauti.approaches.embedder import Embedder, needed
+from kasauti.approaches.embedder import Embedder
 from kasauti.approaches.embedding import ClassicalEmbedding
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import ModelError, TaskError, UsageError
@@ -83,7 +83,7 @@ def test_without_a_model_named_the_fit_says_so(place):
     with pytest.raises(TaskError, match="no embedding model is named"):
         ClassicalEmbedding(here.bench).fit(here.split.train, (), ())
     with pytest.raises(TaskError, match="embedding_model"):
-        needed(here.bench)
+        _ = here.bench.needed_embedder
 
 
 def test_of_equally_good_strengths_the_strongest_regularisation_is_taken(place, tiny_embedder):

@@ -12,15 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kasauti.core.errors import ModelError, TaskError, UsageError
+from kasauti.core.errors import ModelError, UsageError
 from kasauti.core.files import content_hash, folder_hash
 from kasauti.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from kasauti.approaches.workbench import Workbench
 
 BATCH = 64
 CHUNK = 512
@@ -141,18 +139,6 @@ class Embedder:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
-
-
-def needed(bench: Workbench) -> Embedder:
-    """The embedding model of a bench's task.
-
-    Raises:
-        TaskError: the task names none.
-    """
-    if bench.embedder is None:
-        mend = "Name a sentence-transformers model: an id, or a folder."
-        raise TaskError("no embedding model is named", where=WHERE, mend=mend)
-    return bench.embedder
 
 
 def _commit(name: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from kasauti.approaches import calibrated
-from kasauti.approaches.embedder import Embedder, needed
+from kasauti.approaches.embedder import Embedder
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.files import atomic_write, read_json, write_json
 from kasauti.core.types import Example, Prediction
@@ -49,7 +49,7 @@ class ClassicalEmbedding:
     @property
     def embedder(self) -> Embedder:
         """The task's embedding model. Raises `TaskError` where it names none."""
-        return needed(self.bench)
+        return self.bench.needed_embedder
 
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
         x_train, x_choose = (self._vectors(rows) for rows in (train, choose))

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kasauti.approaches import calibrated
 from kasauti.approaches.ask import Asker, Conversation
-from kasauti.approaches.embedder import needed
 from kasauti.approaches.neighbours import BOTH, WORDS, Neighbours, distinct
 from kasauti.approaches.prompt import PromptInstructions
 from kasauti.approaches.workbench import Workbench
@@ -122,7 +121,7 @@ class Retrieval:
 
     def _nearest(self, examples: Sequence[Example], count: int, way: str) -> list[list[int]]:
         texts = [content(row) for row in examples]
-        vectors = None if way == WORDS else needed(self.bench).embed(texts)
+        vectors = None if way == WORDS else self.bench.needed_embedder.embed(texts)
         return self.index.nearest(texts, count, way, vectors)
 
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
@@ -223,7 +222,7 @@ class Retrieval:
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         asker = self.asker  # loads the model, which is not part of an answer's time
         if self.way != WORDS:
-            needed(self.bench).ready()
+            self.bench.needed_embedder.ready()
         began = time.perf_counter()
         logs = self._corrected(asker.log_probabilities(examples, self.bench.progress, self.name))
         spent = time.perf_counter() - began
@@ -247,7 +246,7 @@ class Retrieval:
             stream = io.BytesIO()
             np.save(stream, self.index.vectors)
             atomic_write(place / "examples.npy", stream.getvalue())
-            kept["embedder_sha256"] = needed(self.bench).sha256
+            kept["embedder_sha256"] = self.bench.needed_embedder.sha256
         write_json(place / "retrieval.json", {**kept, "calibration": self.calibration.document()})
 
     def load(self, folder: str) -> Self:
@@ -259,7 +258,7 @@ class Retrieval:
         if kept["way"] == WORDS:
             self.index = Neighbours(rows)
         else:
-            needed(self.bench).check(kept["embedder_sha256"])
+            self.bench.needed_embedder.check(kept["embedder_sha256"])
             self.index = Neighbours(rows, np.load(place / "examples.npy"))
         self.count, self.way, self.offsets = int(kept["count"]), str(kept["way"]), list(kept["offsets"])
         self.calibration, self.chosen = Calibration.of(kept["calibration"]), dict(kept["chosen"])

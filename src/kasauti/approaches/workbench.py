@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kasauti.core.errors import TaskError
 from kasauti.core.progress import Progress, silent
 from kasauti.core.types import Prediction, Task
 
@@ -77,6 +78,14 @@ class Workbench:
 
             self._embedder = Embedder(self.task.embedding_model, self.task.folder)
         return self._embedder
+
+    @property
+    def needed_embedder(self) -> Embedder:
+        """The embedding model, for what cannot do without. Raises `TaskError` where the task names none."""
+        if self.embedder is None:
+            mend = "Name a sentence-transformers model: an id, or a folder."
+            raise TaskError("no embedding model is named", where="task.yaml: embedding_model", mend=mend)
+        return self.embedder
 
     @property
     def model_sha256(self) -> str:
