@@ -72,7 +72,8 @@ def test_every_answer_is_the_first_ones_where_it_is_sure_and_the_seconds_are_of_
     first, second = (member.predict(rows) for member in cascade.members)
     for one, cheap, dear in zip(answers, first, second, strict=True):
         wanted = cheap if cheap.confidence >= threshold else dear
-        assert (one.answer, one.probabilities) == (wanted.answer, wanted.probabilities)
+        assert (one.answer, one.probabilities, one.log_mass) == (wanted.answer, wanted.probabilities, None)
+        assert one.seconds > 0 or cheap.confidence >= threshold
 
 
 def test_members_that_are_fitted_already_are_not_fitted_again(made, tmp_path, monkeypatch):

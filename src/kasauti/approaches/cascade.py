@@ -84,7 +84,7 @@ class Cascade:
         for at, (one, other) in enumerate(zip(cheap, dear, strict=True)):
             rest = fold != fold[at]
             line = choose_threshold(sure[rest], right[0][rest], right[1][rest], margin)
-            self.held_out.append(one if sure[at] >= line else other)
+            self.held_out.append(_joined(one, None if sure[at] >= line else other))
         kept = sure >= self.threshold
         self.chosen = {
             "members": list(self.pair or ()),
@@ -98,13 +98,10 @@ class Cascade:
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         if not examples:
             return []
-        made = self.members[0].predict(examples)
-        unsure = [at for at, one in enumerate(made) if not _sureness(one) >= self.threshold]
-        asked = self.members[1].predict([examples[at] for at in unsure])
-        for at, one in zip(unsure, asked, strict=True):
-            first = made[at]
-            made[at] = replace(one, seconds=first.seconds + one.seconds, cost=first.cost + one.cost)
-        return made
+        first = self.members[0].predict(examples)
+        unsure = [at for at, one in enumerate(first) if _sureness(one) < self.threshold]
+        second = dict(zip(unsure, self.members[1].predict([examples[at] for at in unsure]), strict=True))
+        return [_joined(one, second.get(at)) for at, one in enumerate(first)]
 
     def save(self, folder: str) -> None:
         for place, member, there in zip(PLACES, self.members, self.folders, strict=True):
@@ -131,6 +128,14 @@ class Cascade:
 
     def about(self) -> Mapping[str, Any]:
         return self.chosen
+
+
+def _joined(first: Prediction, second: Prediction | None) -> Prediction:
+    """The answer that counts, with the time and the money of both; what the labels have together is not comparable
+    between two approaches, and left out."""
+    if second is None:
+        return replace(first, log_mass=None)
+    return replace(second, seconds=first.seconds + second.seconds, cost=first.cost + second.cost, log_mass=None)
 
 
 def _sureness(prediction: Prediction) -> float:
