@@ -23,6 +23,7 @@ from kasauti.core.files import write_json
 BENCHMARKS = {
     "audit": "the whole audit of 100,000 and of a million generated rows",
     "duplicates": "the exact near-duplicate join beside comparing every pair, datasketch and rensa",
+    "embedding": "embeddings with a linear classifier beside TF-IDF with one, on Banking77 and on the bundled task",
     "plan": "what `kasauti plan` predicts against what `kasauti train` takes",
     "predict": "`kasauti predict` on 200,000 rows, killed five times: every row once and in order; speed; memory",
 }

@@ -41,6 +41,7 @@ DISTRIBUTIONS = {
     "llama_cpp": "llama-cpp-python",
     "prometheus_client": "prometheus-client",
     "rouge_score": "rouge-score",
+    "sentence_transformers": "sentence-transformers",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from tests.approaches.conftest import Place
 
-from kasauti.approaches.catalogue import CATALOGUE, DEFAULT, make
+from kasauti.approaches.catalogue import CATALOGUE, LABELLED, make, names_for
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import ModelError
 from kasauti.core.types import Approach, Ended, Example, Prediction
-from kasauti.decide.fitted import NETWORKS, fit_and_answer
+from kasauti.decide.fitted import asks_network, fit_and_answer
 from kasauti.decide.verdict import SIMPLICITY
 
 
@@ -45,9 +45,9 @@ class Fitted:
     predictions: list[Prediction]
 
 
-@pytest.fixture(scope="module", params=DEFAULT)
-def fitted(request: pytest.FixtureRequest, place: Callable[[], Place]) -> Fitted:
-    here = place()
+@pytest.fixture(scope="module", params=names_for(LABELLED))
+def fitted(request: pytest.FixtureRequest, place: Callable[..., Place], tiny_embedder: Path) -> Fitted:
+    here = place(f"embedding_model: {tiny_embedder}\n")
     split = here.split
     approach = make(request.param, here.bench).fit(split.train, split.validation_choose, split.validation_calibrate)
     return Fitted(here, approach, approach.predict(split.test))
@@ -68,9 +68,11 @@ def test_name_and_family_are_those_of_the_catalogue(fitted):
     assert approach.family in SIMPLICITY
 
 
-def test_another_fit_with_poisoned_test_rows_that_are_read_only_afterwards_answers_the_same(fitted, place):
+def test_another_fit_with_poisoned_test_rows_that_are_read_only_afterwards_answers_the_same(
+    fitted, place, tiny_embedder
+):
     """Neither the test rows nor chance change a fit: same rows, same seed, other folder, all test answers wrong."""
-    here, name = place(), fitted.approach.name
+    here, name = place(f"embedding_model: {tiny_embedder}\n"), fitted.approach.name
     labels = list(here.task.labels)
     poisoned = [
         dataclasses.replace(row, answer=labels[(labels.index(row.answer) + 1) % len(labels)]) for row in here.split.test
@@ -130,13 +132,13 @@ def test_free_generation_gives_one_text_a_row_and_answers_only_with_labels(fitte
         assert one.output_tokens > 0
 
 
-@pytest.mark.parametrize("name", DEFAULT)
-def test_a_constructor_does_nothing_and_the_fit_says_what_is_wrong_with_the_model(place, name):
-    here = place()
+@pytest.mark.parametrize("name", names_for(LABELLED))
+def test_a_constructor_does_nothing_and_the_fit_says_what_is_wrong_with_the_model(place, tiny_embedder, name):
+    here = place(f"embedding_model: {tiny_embedder}\n")
     bench = Workbench(dataclasses.replace(here.task, model="./absent"))
     approach = make(name, bench)
     split = here.split
-    if CATALOGUE[name].family not in NETWORKS:
+    if not asks_network(here.task, name):
         approach.fit(split.train, split.validation_choose, split.validation_calibrate)
         return
     with pytest.raises(ModelError, match="absent"):

@@ -231,3 +231,17 @@ def test_any_label_survives_being_written_and_read(tmp_path_factory, labels, tar
 def test_no_text_brings_a_traceback(text):
     with contextlib.suppress(TaskError):
         parse_task(text, folder="/t")
+
+
+def test_an_embedding_model_and_the_two_of_a_cascade_are_read():
+    task = parse(LEAST + "embedding_model: ./minilm\ncascade: [classical, tuned]\n")
+    assert (task.embedding_model, task.cascade) == ("./minilm", ("classical", "tuned"))
+    task = parse(LEAST + "embedding_model: null\ncascade: null\n")
+    assert (task.embedding_model, task.cascade) == (None, None)
+
+
+@pytest.mark.parametrize("value", ["classical", "[classical]", "[a, b, c]", "[tuned, tuned]", "{a: b}", "[a, '']"])
+def test_a_cascade_that_is_no_pair_is_refused_with_its_line(value):
+    said = fault(LEAST + f"cascade: {value}\n")
+    assert "cascade" in said
+    assert ":6" in said

@@ -204,7 +204,7 @@ def test_predictions_hold_every_answer_to_every_test_row(judged):
         assert [row["row"] for row in rows] == list(range(1, 31))
         assert sum(row["truth"] == row["answer"] for row in rows) / 30 == pytest.approx(entry["accuracy"]["value"])
         assert all(0 <= row["confidence"] <= 1 for row in rows)
-        writes = CATALOGUE[name].family in ("prompt", "tuned")
+        writes = CATALOGUE[name].family in ("prompt", "retrieval", "tuned")
         assert all((row["generated"] is not None) == writes for row in rows)
 
 
@@ -245,12 +245,27 @@ def test_another_margin_takes_the_answers_there_are_and_counts_no_look(copy, jud
     (copy / "task.yaml").write_text(
         (copy / "task.yaml").read_text("utf-8") + "business: {margin: 0.5}\n", encoding="utf-8"
     )
-    again = run_trial(load_task(copy), DEFAULT)
+    again = run_trial(load_task(copy), [name for name in DEFAULT if name != "cascade"])
     assert again.id != judged.id
     assert again.document["verdict"]["margin"] == 0.5
     assert again.document["data"]["test_looks"] == judged.document["data"]["test_looks"] == 1
     assert len(read_json_lines(copy / ".kasauti" / "looks.jsonl")) == 1
     assert {path: path.stat().st_mtime_ns for path in approaches.rglob("*")} == before
+
+
+def test_another_margin_asks_for_another_cascade_of_the_members_there_are(copy, judged):
+    approaches = copy / ".kasauti" / "approaches"
+    before = {path: path.stat().st_mtime_ns for path in approaches.glob("*/**/*")}
+    text = (copy / "task.yaml").read_text("utf-8") + "business: {margin: 0.5}\n"
+    (copy / "task.yaml").write_text(text, encoding="utf-8")
+    document = run_trial(load_task(copy), DEFAULT).document
+    assert document["data"]["test_looks"] == judged.document["data"]["test_looks"] + 1
+    cascade = next(one for one in document["approaches"] if one["name"] == "cascade")
+    assert cascade["about"]["margin"] == 0.5
+    now = {path: path.stat().st_mtime_ns for path in approaches.glob("*/**/*")}
+    assert {path: at for path, at in now.items() if path in before} == before
+    new = {path.relative_to(approaches).parts[0].partition("-")[0] for path in now if path not in before}
+    assert new == {"cascade"}
 
 
 def test_every_new_question_to_the_same_test_rows_is_a_look_and_past_five_the_verdict_tells(copy):
@@ -294,7 +309,9 @@ def test_a_model_that_cannot_be_loaded_fails_its_approaches_and_not_the_others(b
     document = run_trial(load_task(bare), DEFAULT).document
     assert missing(document, CONTRACT) == []
     assert [one["name"] for one in document["approaches"]] == ["majority", "classical"]
-    assert [one["name"] for one in document["failed"]] == ["prompt_none", "prompt_instructions", "tuned"]
+    assert [one["name"] for one in document["failed"]] == [
+        "prompt_none", "prompt_instructions", "retrieval", "tuned", "cascade",
+    ]  # fmt: skip
     for one in document["failed"]:
         assert "absent" in one["why"]
         assert "\n" not in one["why"]
@@ -328,6 +345,14 @@ def test_a_trial_in_which_everything_fails_says_why_in_one_line(bare, finished_t
     with pytest.raises(KasautiError, match=r"every approach failed.*absent") as caught:
         run_trial(load_task(bare), ["prompt_none", "tuned"])
     assert "\n" not in str(caught.value)
+
+
+def test_a_cascade_of_unknown_approaches_is_refused_before_anything_is_written(bare):
+    with (bare / "task.yaml").open("a", encoding="utf-8") as file:
+        file.write("cascade: [classical, tunde]\n")
+    with pytest.raises(UsageError, match="'tuned'"):
+        run_trial(load_task(bare), ["cascade"])
+    assert not (bare / ".kasauti").exists()
 
 
 def test_unknown_approaches_are_refused_before_anything_is_written(bare):

@@ -10,10 +10,11 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kasauti.approaches.embedder import installed
 from kasauti.approaches.workbench import Workbench
-from kasauti.core.errors import UsageError
+from kasauti.core.errors import TaskError, UsageError
 from kasauti.core.names import suggestion
-from kasauti.core.types import Approach
+from kasauti.core.types import Approach, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,18 @@ LABELLED = "classification"
 CATALOGUE: dict[str, Entry] = {
     "majority": Entry("majority:Majority", "majority", "Most common label"),
     "classical": Entry("classical:Classical", "classical", "Classical classifier"),
+    "classical_embedding": Entry("embedding:ClassicalEmbedding", "classical", "Embeddings with a linear classifier"),
     "nearest": Entry("", "classical", "Nearest training answer", "nearest:Nearest"),
     "prompt_none": Entry("prompt:PromptNone", "prompt", "Prompt without instructions", "written:WrittenNone"),
     "prompt_instructions": Entry(
         "prompt:PromptInstructions", "prompt", "Prompt with instructions", "written:WrittenInstructions"
     ),
+    "retrieval": Entry("retrieval:Retrieval", "retrieval", "Prompt with retrieved examples"),
     "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter", "written:WrittenTuned"),
+    "cascade": Entry("cascade:Cascade", "cascade", "Cascade of two"),
 }
+ON_REQUEST = ("classical_embedding",)
+"""What a trial judges only where the task says more than it must."""
 
 
 def names_for(kind: str) -> tuple[str, ...]:
@@ -53,7 +59,33 @@ def names_for(kind: str) -> tuple[str, ...]:
     return tuple(name for name, entry in CATALOGUE.items() if entry.place_for(kind))
 
 
-DEFAULT = names_for(LABELLED)
+DEFAULT = tuple(name for name in names_for(LABELLED) if name not in ON_REQUEST)
+
+
+def default_names(task: Task) -> tuple[str, ...]:
+    """What a trial of this task judges where nothing is named: what can answer its kind and has what it needs."""
+    more = {"classical_embedding": task.embedding_model is not None and installed()}
+    return tuple(name for name in names_for(task.kind) if name not in ON_REQUEST or more[name])
+
+
+def members_of(task: Task) -> tuple[str, str]:
+    """The two approaches of the task's cascade, the cheap one first.
+
+    Raises:
+        TaskError: the task file names one that cannot be in it.
+    """
+    first, second = task.cascade or ("classical", "tuned")
+    known = [name for name in names_for(task.kind) if name != "cascade"]
+    for name in (first, second):
+        if name not in known:
+            where = f"{task.folder}/task.yaml: cascade"
+            raise TaskError(f"unknown approach {name!r}", where=where, mend=suggestion(name, known))
+    return first, second
+
+
+def parts_of(task: Task, name: str) -> tuple[str, ...]:
+    """The approaches that answer under this name: those of the cascade, else the one itself. Raises as `members_of`."""
+    return members_of(task) if name == "cascade" else (name,)
 
 
 def check_names(names: Sequence[str], kind: str = LABELLED) -> tuple[str, ...]:

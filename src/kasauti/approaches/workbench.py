@@ -5,19 +5,38 @@ Walks in: a task. Walks out: models, lazily; nothing heavy is imported before a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kasauti.core.errors import TaskError
 from kasauti.core.progress import Progress, silent
-from kasauti.core.types import Task
+from kasauti.core.types import Prediction, Task
 
 if TYPE_CHECKING:
+    from kasauti.approaches.embedder import Embedder
     from kasauti.chat.frozen import FrozenTemplate
     from kasauti.model.load import Loaded
     from kasauti.train.recipe import Recipe
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A fitted approach that another one is made of."""
+
+    folder: Path
+    """What its `load` reads."""
+    held_out: Sequence[Prediction]
+    """For the calibration rows, each by a calibration that was not fitted on it."""
+    fit_seconds: float
+
+
 class Workbench:
     """Loads on demand and remembers.
+
+    `members` holds, by name, the approaches that are fitted already, for one that is made of others; whoever fits puts
+    them there.
 
     Args:
         task: the task.
@@ -30,6 +49,8 @@ class Workbench:
         self._frozen: FrozenTemplate | None = None
         self._held: tuple[str, Loaded] | None = None
         self._size: tuple[int, int | None] | None = None
+        self._embedder: Embedder | None = None
+        self.members: dict[str, Member] = {}
 
     @property
     def tokenizer(self) -> Any:
@@ -48,6 +69,23 @@ class Workbench:
 
             self._frozen = freeze(self.tokenizer, named=self.task.chat_template, folder=self.task.folder)
         return self._frozen
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """The embedding model that the task names, nothing loaded yet; None where it names none."""
+        if self._embedder is None and self.task.embedding_model is not None:
+            from kasauti.approaches.embedder import Embedder
+
+            self._embedder = Embedder(self.task.embedding_model, self.task.folder)
+        return self._embedder
+
+    @property
+    def needed_embedder(self) -> Embedder:
+        """The embedding model, for what cannot do without. Raises `TaskError` where the task names none."""
+        if self.embedder is None:
+            mend = "Name a sentence-transformers model: an id, or a folder."
+            raise TaskError("no embedding model is named", where="task.yaml: embedding_model", mend=mend)
+        return self.embedder
 
     @property
     def model_sha256(self) -> str:

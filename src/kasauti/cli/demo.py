@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandResult:
     """The whole job."""
-    from kasauti.approaches.catalogue import DEFAULT
+    from kasauti.approaches.catalogue import default_names
     from kasauti.cli.audit import audit
     from kasauti.cli.trial import check_trial, document, judge
     from kasauti.registry.register import register
@@ -36,12 +36,13 @@ def run(args: argparse.Namespace) -> CommandResult:
     args.task = args.dir or args.task or FOLDER
     copy_task(Path(args.task))
     task = open_task(args)
-    check_trial(task, DEFAULT)
+    names = default_names(task)
+    check_trial(task, names)
     with lock(task):
         args.progress("demo", 0, 3, "audit")
         audited = audit(task, 50, args.progress)
         args.progress("demo", 1, 3, "trial")
-        made = judge(task, DEFAULT, args.progress)
+        made = judge(task, names, args.progress)
         args.progress("demo", 2, 3, "version")
         version = register(task, made)
         args.progress("demo", 3, 3)

@@ -32,20 +32,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> CommandResult:
     """Judge and print the verdict."""
     task = open_task(args)
-    names = approaches_of(args, task.kind)
+    names = approaches_of(args, task)
     said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress)
     return CommandResult({**document(task, made), "reading": said}, [*said, *verdict_lines(task, made)])
 
 
-def approaches_of(args: argparse.Namespace, kind: str) -> Sequence[str]:
-    """What `--approaches` names, or all that answer this kind of task. Raises `UsageError` for a name that is none."""
-    from kasauti.approaches.catalogue import check_names, names_for
+def approaches_of(args: argparse.Namespace, task: Task) -> Sequence[str]:
+    """What `--approaches` names, or all that this task can have. Raises `UsageError` for a name that is none."""
+    from kasauti.approaches.catalogue import check_names, default_names
 
     if args.approaches is None:
-        return names_for(kind)
-    return check_names([name.strip() for name in args.approaches.split(",") if name.strip()], kind)
+        return default_names(task)
+    return check_names([name.strip() for name in args.approaches.split(",") if name.strip()], task.kind)
 
 
 def check_trial(task: Task, names: Sequence[str]) -> list[str]:
@@ -57,13 +57,13 @@ def check_trial(task: Task, names: Sequence[str]) -> list[str]:
     Raises:
         UsageError: in one line.
     """
-    from kasauti.approaches.catalogue import CATALOGUE
     from kasauti.approaches.workbench import Workbench
     from kasauti.data.split import load_split
-    from kasauti.decide.fitted import NETWORKS
+    from kasauti.decide.fitted import asks_network
 
+    networks = [name for name in names if asks_network(task, name)]
     _, findings = load_split(task)
-    if any(CATALOGUE[name].family in NETWORKS for name in names):
+    if networks:
         check_model(Workbench(task))
     return left_out(findings)
 

@@ -31,6 +31,7 @@ DEFAULT_MODEL = "kasauti/nano"
 _KEYS = (
     "name", "kind", "instructions", "input", "target", "labels", "fallback", "data", "group", "model",
     "chat_template", "train", "business", "metric", "schema", "code", "accept", "registry", "seed",
+    "embedding_model", "cascade",
 )  # fmt: skip
 _REQUIRED = ("kind", "input", "target", "data")
 
@@ -107,6 +108,8 @@ def parse_task(
         scoring=read_scoring(top, kind),
         accept=read_acceptance(top.get("accept")),
         registry=_optional(top, "registry"),
+        embedding_model=_optional(top, "embedding_model"),
+        cascade=_pair(top.get("cascade")),
         seed=_seed(top.get("seed")),
     )
 
@@ -226,6 +229,17 @@ def _number(entry: Entry) -> float:
         mend = "Write a number that is not negative."
         raise TaskError(f"`{entry.path}` is {entry.shown}, which is no such number", where=entry.where, mend=mend)
     return float(value)
+
+
+def _pair(entry: Entry | None) -> tuple[str, str] | None:
+    """Two names that differ; which approaches there are is not known here."""
+    if entry is None:
+        return None
+    names = [item.name() for item in entry.list()]
+    if len(names) != 2 or names[0] == names[1]:
+        mend = "Write two approaches, the cheap one first: cascade: [classical, tuned]."
+        raise TaskError(f"`cascade` is {names}", where=entry.where, mend=mend)
+    return names[0], names[1]
 
 
 def _seed(entry: Entry | None) -> int:

@@ -347,6 +347,10 @@ class Task:
     accept: Acceptance = field(default_factory=Acceptance)
     registry: str | None = None
     """Where the versions are: a folder relative to the task's, or an fsspec URL; None for `.kasauti/registry`."""
+    embedding_model: str | None = None
+    """A sentence-transformers model that says which texts are alike: a Hugging Face id, or a folder; None for none."""
+    cascade: tuple[str, str] | None = None
+    """The two approaches of the cascade, the cheap one first; None for classical and tuned."""
     seed: int = 42
 
     @property

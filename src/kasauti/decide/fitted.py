@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kasauti.approaches.catalogue import CATALOGUE, LABELLED, make
-from kasauti.approaches.workbench import Workbench
+from kasauti.approaches.catalogue import CATALOGUE, LABELLED, make, parts_of
+from kasauti.approaches.workbench import Member, Workbench
 from kasauti.core.files import RunFolder, content_hash, read_json, write_json
-from kasauti.core.types import Approach, Ended, Example, Prediction, Split
+from kasauti.core.types import Approach, Ended, Example, Prediction, Split, Task
 from kasauti.measure.schema import schema_of
 
 FORMAT = 2
@@ -32,6 +32,8 @@ LATENCY_ROWS, WRITTEN_ROWS = 60, 20
 """Validation rows that are answered one at a time to measure latency: with a label, and with a text (slower)."""
 NETWORKS = ("prompt", "retrieval", "tuned")
 """Families that need the model."""
+EMBEDDING = ("classical_embedding", "retrieval")
+"""Approaches that use the task's embedding model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +56,11 @@ class Answers:
     about: dict[str, Any]
     device: str
     """cpu or gpu."""
+
+
+def asks_network(task: Task, name: str) -> bool:
+    """Whether an approach needs the task's model; a cascade does where one of its two does."""
+    return any(CATALOGUE[one].family in NETWORKS for one in parts_of(task, name))
 
 
 def fitted_key(bench: Workbench, split: Split, name: str) -> str:
@@ -83,18 +90,30 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
     if CATALOGUE[name].family == "tuned":
         parts["format"] = TUNED_FORMAT
         parts["recipe"] = dataclasses.asdict(bench.recipe_for(len(split.train)))
+    if name in EMBEDDING and bench.embedder is not None:
+        parts["embeddings"] = bench.embedder.sha256
+    if name == "cascade":
+        parts["members"] = [[one, fitted_key(bench, split, one)] for one in parts_of(task, name)]
+        parts["margin"] = task.business.margin  # what its threshold may lose
+    if name in ("cascade", "retrieval"):
+        parts["seed"] = task.seed  # of the order in which rows are asked, and of folds
     return content_hash(parts)[:12]
 
 
 def has_answers(bench: Workbench, split: Split, name: str) -> bool:
     """Whether the answers to these test rows are on disk."""
-    folder = RunFolder(bench.task.folder, "approaches", f"{name}-{fitted_key(bench, split, name)}", mark="fitted.json")
+    folder = _folder(bench, split, name)
     generates = hasattr(make(name, bench), "generate")
     return (
         folder.finished
         and _test_file(folder, split).exists()
         and (not generates or _written_file(folder, split).exists())
     )
+
+
+def _folder(bench: Workbench, split: Split, name: str) -> RunFolder:
+    id = f"{name}-{fitted_key(bench, split, name)}"
+    return RunFolder(bench.task.folder, "approaches", id, mark="fitted.json")
 
 
 def _test_file(folder: RunFolder, split: Split) -> Path:
@@ -110,12 +129,8 @@ def fit_and_answer(bench: Workbench, split: Split, name: str, out_of_scope: Sequ
 
     `fit` is handed training and validation rows only; the test rows reach `predict` alone, without their answers.
     """
-    folder = RunFolder(bench.task.folder, "approaches", f"{name}-{fitted_key(bench, split, name)}", mark="fitted.json")
-    approach = make(name, bench)
-    if not folder.finished:
-        _fit(bench, approach, split, folder)
+    approach, folder = _fitted(bench, split, name)
     kept = folder.result()
-    approach.load(str(folder.path / "model"))
     predictions = _asked(_test_file(folder, split), approach.predict, split.test)
     free = getattr(approach, "generate", None)
     # Texts have no confidence that anything could be said of.
@@ -133,6 +148,24 @@ def fit_and_answer(bench: Workbench, split: Split, name: str, out_of_scope: Sequ
         about=kept["about"],
         device=kept["device"],
     )
+
+
+def _fitted(bench: Workbench, split: Split, name: str) -> tuple[Approach, RunFolder]:
+    """The approach, found or fitted; one that is made of others is handed them as they are fitted."""
+    folder, approach = _folder(bench, split, name), make(name, bench)
+    if not folder.finished:
+        members = {one: _member(bench, split, one) for one in parts_of(bench.task, name) if one != name}
+        bench.members = members
+        _fit(bench, approach, split, folder, sum(one.fit_seconds for one in members.values()))
+        bench.members = {}
+    approach.load(str(folder.path / "model"))
+    return approach, folder
+
+
+def _member(bench: Workbench, split: Split, name: str) -> Member:
+    approach, folder = _fitted(bench, split, name)
+    held_out = _asked(folder.path / HELD_OUT, approach.predict, split.validation_calibrate)
+    return Member(folder=folder.path / "model", held_out=held_out, fit_seconds=float(folder.result()["fit_seconds"]))
 
 
 def _asked(
@@ -153,12 +186,13 @@ def _keep(path: Path, rows: Sequence[Example], given: Sequence[Prediction]) -> N
     write_json(path, {"ids": [row.id for row in rows], **pack(given)})
 
 
-def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder) -> None:
+def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder, before: float) -> None:
+    """Fit, save and time it. `before`: the seconds that what it is made of took to fit."""
     folder.make()
     began = time.perf_counter()
     approach.fit(split.train, split.validation_choose, split.validation_calibrate)
     # What an earlier process spent on training counts too.
-    seconds = max(time.perf_counter() - began, float(approach.about().get("fit_seconds", 0.0)))
+    seconds = before + max(time.perf_counter() - began, float(approach.about().get("fit_seconds", 0.0)))
     model = folder.path / "model"
     shutil.rmtree(model, ignore_errors=True)
     model.mkdir()
@@ -175,7 +209,7 @@ def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder) 
             "fit_seconds": seconds,
             "latencies": _latencies(approach, split.validation[:measured]),
             "about": dict(approach.about()),
-            "device": _device(approach.family),
+            "device": _device(bench.task, approach.name),
         }
     )
 
@@ -191,8 +225,8 @@ def _latencies(approach: Approach, rows: Sequence[Example]) -> list[float]:
     return seconds
 
 
-def _device(family: str) -> str:
-    if family not in NETWORKS:
+def _device(task: Task, name: str) -> str:
+    if not asks_network(task, name):
         return "cpu"
     import torch
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import kasauti
-from kasauti.approaches.catalogue import CATALOGUE, LABELLED, check_names
+from kasauti.approaches.catalogue import CATALOGUE, LABELLED, check_names, parts_of
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import KasautiError, StorageError
 from kasauti.core.files import RunFolder, atomic_write, content_hash, read_json
@@ -29,7 +29,7 @@ from kasauti.data.split import NEAR, load_split
 from kasauti.data.versions import looks, record_look
 from kasauti.decide.cost import Price, fit_cost, per_1k_calls, per_1k_from_seconds, per_hour
 from kasauti.decide.curve import learning_curve
-from kasauti.decide.fitted import Answers, fit_and_answer, fitted_key, has_answers
+from kasauti.decide.fitted import Answers, asks_network, fit_and_answer, fitted_key, has_answers
 from kasauti.decide.predictions import write_predictions
 from kasauti.decide.sureness import sureness
 from kasauti.decide.verdict import Judged, decide
@@ -62,11 +62,13 @@ def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> 
     """The trial of these approaches on this task's data: found, resumed or made.
 
     Raises:
-        UsageError: an unknown approach, or a kind of task that is not judged yet.
+        UsageError: an unknown approach (also of the cascade), or a kind of task that is not judged yet.
         DataError: the data are at fault.
         KasautiError: every approach failed.
     """
     names = check_names(names, task.kind)
+    for name in names:
+        parts_of(task, name)
     split, findings = load_split(task, record="trial")
     strange = load_out_of_scope(task)
     bench = Workbench(task, progress)
@@ -125,9 +127,14 @@ def _count_look(bench: Workbench, split: Split, names: Sequence[str], folder: Ru
 def _answers(
     bench: Workbench, split: Split, names: Sequence[str], strange: Sequence[Example]
 ) -> tuple[list[Answers], list[dict[str, str]]]:
-    answers, failed = [], []
+    answers: list[Answers] = []
+    failed: list[dict[str, str]] = []
     for at, name in enumerate(names):
         bench.progress("trial", at, len(names), CATALOGUE[name].title)
+        lost = [row for row in failed if row["name"] in parts_of(bench.task, name)]
+        if lost:  # what it is made of is not tried a second time
+            failed.append({"name": name, "why": f"{lost[0]['name']}, of which it is made, failed: {lost[0]['why']}"})
+            continue
         try:
             answers.append(fit_and_answer(bench, split, name, strange))
         except StorageError:
@@ -307,7 +314,7 @@ def _plain(finding: Finding | Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(bench: Workbench, names: Sequence[str]) -> dict[str, Any]:
     document: dict[str, Any] = {"id": bench.task.model, "parameters": 0, "template_sha256": ""}
-    if any(CATALOGUE[name].family in ("prompt", "retrieval", "tuned") for name in names):
+    if any(asks_network(bench.task, name) for name in names):
         document |= {
             "parameters": bench.loaded().parameters,
             "template_sha256": bench.frozen.sha256,

@@ -116,7 +116,7 @@ def load(name: str, task_folder: str, *, device: str | None = None, four_bit: bo
     import torch
     from transformers import AutoModelForCausalLM
 
-    _quiet()
+    quiet()
     if four_bit:
         quantise.check_installed()
     path = resolve(name, task_folder)
@@ -176,7 +176,7 @@ def without_weights(name: str, task_folder: str) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    _quiet()
+    quiet()
     path = resolve(name, task_folder)
     try:
         config = AutoConfig.from_pretrained(path)
@@ -229,7 +229,7 @@ def bf16_in_hardware() -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """The library's own progress bars and advice are for scripts; ours say what matters."""
     import logging
 

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from kasauti.approaches.catalogue import CATALOGUE, make
+from kasauti.approaches.catalogue import make
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import StorageError, UsageError
 from kasauti.core.files import (
@@ -38,7 +38,7 @@ from kasauti.core.types import Approach, Example, Prediction, Task
 from kasauti.data.conversation import BadRow, read_inputs
 from kasauti.data.read import SHOWN, source_hash
 from kasauti.data.split import load_split
-from kasauti.decide.fitted import NETWORKS, fitted_key
+from kasauti.decide.fitted import asks_network, fitted_key
 from kasauti.measure.conformal import Conformal
 from kasauti.measure.selective import is_accepted
 from kasauti.registry.promises import promises_of, rule_of, set_of, threshold_of
@@ -114,7 +114,7 @@ def _from_trial(task: Task, folder: RunFolder, progress: Progress) -> Answerer:
     _check_unchanged(task, folder.id, trial)
     ship = str(trial["verdict"]["ship"])
     bench = Workbench(task, progress)
-    if CATALOGUE[ship].family in NETWORKS:
+    if asks_network(task, ship):
         check_base(bench, trial["model"], f"trial {folder.id}")
     approach = make(ship, bench)
     kept = folder.path / "shipped.json"

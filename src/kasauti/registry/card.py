@@ -11,10 +11,13 @@ from typing import Any
 WHAT = {
     "majority": "It gives the most common label of the training rows to every input. It reads nothing.",
     "classical": "A linear classifier over TF-IDF of words and characters. It needs no GPU and no language model.",
+    "classical_embedding": "A linear classifier over sentence embeddings, which need the embedding model that the task names.",
     "prompt": "An untrained language model, asked with a prompt; the answer is the most probable of the task's labels.",
     "retrieval": "A language model, asked with worked examples that are looked up for each input.",
     "tuned": "A language model with an adapter trained on the rows; the answer is the most probable of the labels.",
+    "cascade": "A cheap approach answers where its confidence is over a threshold, a dearer one answers the rest.",
 }
+"""By approach, else by family."""
 
 
 def card_text(card: Mapping[str, Any], verdict: Mapping[str, Any], proof: Mapping[str, Any] | None = None) -> str:
@@ -50,7 +53,7 @@ def card_text(card: Mapping[str, Any], verdict: Mapping[str, Any], proof: Mappin
             *_head(card, merged=proof is not None),
             f"# {card['task']}, version {card['version']}",
             "",
-            WHAT.get(card["family"], card["title"]),
+            WHAT.get(card["approach"]) or WHAT.get(card["family"], card["title"]),
             "",
             *_table(("", ""), facts),
             "",
@@ -88,7 +91,7 @@ def _head(card: Mapping[str, Any], *, merged: bool) -> list[str]:
     test = {"name": card["task"], "type": _slug(card["task"]), "split": "test", "revision": card["data"]["test_sha256"]}
     result = {"task": {"type": "text-classification"}, "dataset": test, "metrics": metrics}
     head: dict[str, Any] = {"tags": ["kasauti", "classification", card["approach"]]}
-    if card["family"] in ("prompt", "retrieval", "tuned"):
+    if card["family"] in ("prompt", "retrieval", "tuned", "cascade") and model.get("template_sha256"):
         head["license"] = model.get("licence", "unknown")
         if model["id"].count("/") == 1 and not model["id"].startswith((".", "/", "~")):
             head["base_model"] = model["id"]

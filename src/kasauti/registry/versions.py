@@ -28,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 import kasauti
-from kasauti.approaches.catalogue import CATALOGUE, make
+from kasauti.approaches.catalogue import make
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import KasautiError, ModelError, UsageError
 from kasauti.core.files import STATE, folder_hash, make_folder, read_text, storage_errors
 from kasauti.core.progress import Progress, silent
 from kasauti.core.task import locate, parse_task
 from kasauti.core.types import Approach, Task
-from kasauti.decide.fitted import NETWORKS
+from kasauti.decide.fitted import asks_network
 from kasauti.registry.log import Log
 from kasauti.registry.standing import Event, Standing
 from kasauti.registry.store import Store
@@ -141,7 +141,7 @@ class Registry:
             )
         bench = Workbench(task_of(self.task, version), progress)
         name = str(version.card["approach"])
-        if CATALOGUE[name].family in NETWORKS:
+        if asks_network(bench.task, name):
             check_base(bench, version.card["model"], f"version {number}")
         return make(name, bench).load(str(version.folder)), version
 
