@@ -44,6 +44,7 @@ CATALOGUE: dict[str, Entry] = {
     "prompt_instructions": Entry(
         "prompt:PromptInstructions", "prompt", "Prompt with instructions", "written:WrittenInstructions"
     ),
+    "prompt_optimised": Entry("optimised:PromptOptimised", "prompt", "Prompt with the best of a search"),
     "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter", "written:WrittenTuned"),
 }
 

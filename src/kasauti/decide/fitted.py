@@ -25,8 +25,9 @@ from kasauti.measure.schema import schema_of
 
 FORMAT = 2
 """Part of every hash; raised when the same inputs would give other answers."""
+PROMPT_FORMAT = 3
 TUNED_FORMAT = 3
-"""The same for what is trained."""
+"""The same for what is prompted, and for what is trained."""
 HELD_OUT = "held_out.json"
 LATENCY_ROWS, WRITTEN_ROWS = 60, 20
 """Validation rows that are answered one at a time to measure latency: with a label, and with a text (slower)."""
@@ -80,6 +81,10 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
         }
         if bench.four_bit:
             parts["weights"] = "nf4"
+    if CATALOGUE[name].family == "prompt":
+        parts |= {"format": PROMPT_FORMAT, "seed": task.seed}
+        if name == "prompt_optimised":
+            parts["search"] = dataclasses.asdict(task.prompt_search)
     if CATALOGUE[name].family == "tuned":
         parts["format"] = TUNED_FORMAT
         parts["recipe"] = dataclasses.asdict(bench.recipe_for(len(split.train)))

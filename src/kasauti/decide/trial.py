@@ -42,8 +42,8 @@ from kasauti.measure.slices import confused_pairs, label_next, low_examples, wro
 from kasauti.measure.statistics import score_measurement
 
 FORMAT = 2
-FITTED_ON = {"majority": ["train"], "prompt": ["validation"]}
-"""What each family reads; all others read both."""
+FITTED_ON = {"majority": ["train"]}
+"""What each family reads; all others read both, prompts what training rows ask and not what they answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
