@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ def test_candidates_halve_while_rows_double_until_few_are_left(candidates, rows)
     plan = rounds_of(candidates, rows)
     assert plan[0][0] == candidates
     assert plan[-1] == (min(candidates, LAST), rows) or candidates <= LAST
-    for (more, few), (less, many) in zip(plan, plan[1:], strict=False):
+    for (more, few), (less, many) in pairwise(plan):
         assert less >= math.ceil(more / 2)
         assert less < more
         assert many >= few

@@ -88,6 +88,8 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
     if CATALOGUE[name].family == "tuned":
         parts["format"] = TUNED_FORMAT
         parts["recipe"] = dataclasses.asdict(bench.recipe_for(len(split.train)))
+        if "search" in task.train:
+            parts["search"] = task.train["search"]
     return content_hash(parts)[:12]
 
 
