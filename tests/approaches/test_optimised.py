@@ -139,7 +139,7 @@ def test_worked_examples_that_leave_no_room_for_the_row_are_left_out(place):
     task = budget(here.task)
     approach = PromptOptimised(Workbench(task))
     wanted = next(one for one in candidates(task, long, 20, 1) if len(one.shots) == 6)
-    made = approach._fitting(wanted)
+    made = approach.fitting(wanted)
     assert 0 < len(made.shots) < 6
     assert made.shots == wanted.shots[-len(made.shots) :]
     asker = approach._asker_for(made)
@@ -181,3 +181,27 @@ def test_the_budget_stands_in_the_key_of_this_approach_and_of_no_other(place):
             for name in ("prompt_instructions", "prompt_optimised")}  # fmt: skip
     assert keys["prompt_instructions"][0] == keys["prompt_instructions"][1]
     assert keys["prompt_optimised"][0] != keys["prompt_optimised"][1]
+
+
+def test_a_prompt_for_texts_is_searched_by_what_is_written(place, tiny_model, tmp_path):
+    from kasauti.approaches.optimised import WrittenOptimised
+    from kasauti.core.task import parse_task
+
+    here = place()
+    text = (
+        "kind: generation\ninstructions: Copy it.\ninput: '{text}'\ntarget: label\ndata: {train: train.csv}\n"
+        f"model: {tiny_model}\nprompt_search: {{candidates: 5, rows: 4}}\n"
+    )
+    task = parse_task(text, folder=here.task.folder)
+    made = candidates(task, here.split.train, 50, 7)
+    assert made[0] == as_written(task)
+    assert {one.made_of["instructions"] for one in made} == {"as written", "like the examples", "none"}
+    assert all(one.shots or one.instructions for one in made)
+    approach = WrittenOptimised(Workbench(task)).fit(here.split.train, here.split.validation_choose, [])
+    assert approach.about()["search"]["best"]["loss"] == min(one["loss"] for one in approach.log if one["round"] == 2)
+    assert all(0 <= one["loss"] <= 1 for one in approach.log)
+    approach.save(str(tmp_path))
+    again = WrittenOptimised(Workbench(task)).load(str(tmp_path))
+    rows = here.split.test[:2]
+    assert again.prompt == approach.prompt
+    assert [p.raw for p in again.predict(rows)] == [p.raw for p in approach.predict(rows)]

@@ -25,6 +25,7 @@ CAREFUL = (
     "Read the message, find what it is mainly about, and choose the category that fits it best. Where two fit, choose "
     "the more specific one.\nRespond with the category's name exactly as it is listed, and with nothing else."
 )
+LIKE_THE_EXAMPLES = "Answer with exactly what is asked for, in the form of the examples, and with nothing else."
 TELLING = 6
 """Words that describe a label made from the training rows."""
 LEAST_OFTEN = 2
@@ -84,9 +85,9 @@ class Candidate:
 
 def as_written(task: Task) -> Candidate:
     """The prompt of the task file, which every other has to beat."""
-    listing = "descriptions" if any(task.labels.values()) else "names"
+    listing = "descriptions" if any(task.labels.values()) else "names" if task.labels else "none"
     made_of = {"instructions": "as written", "labels": listing, "examples": "none"}
-    return Candidate(instructions=task.instructions, descriptions=dict(task.labels), made_of=made_of)
+    return Candidate(instructions=task.instructions, descriptions=dict(task.labels) or None, made_of=made_of)
 
 
 def candidates(
@@ -100,9 +101,10 @@ def candidates(
         rewritten: instructions to try beside the variants that are made here.
     """
     first = as_written(task)
-    parts = product(_instructions(task, rewritten).items(), _listings(task, train).items())
-    plain = [one for one in parts if (one[0][0] != "none" or one[1][1] is not None)]
-    bare = [one for one in plain if one[1][1] is not None]  # with no example, the labels have to be listed
+    parts = list(product(_instructions(task, rewritten).items(), _listings(task, train).items()))
+    plain = [one for one in parts if one[0][0] != "none" or one[1][1] is not None or not task.labels]
+    # With no example the labels have to be listed; where there are none, the instructions are all there is.
+    bare = [one for one in plain if one[1][1] is not None or (not task.labels and one[0][0] != "none")]
     shots = _shots(task, train, seed)
     draw = random.Random(seed)
     made, seen = [first], {(first.made_of["instructions"], first.made_of["labels"], "none")}
@@ -134,11 +136,16 @@ def _dealt(parts: Sequence[Any], draw: random.Random) -> list[Any]:
 
 def _instructions(task: Task, rewritten: Sequence[str]) -> dict[str, str]:
     made = {"as written": task.instructions, "question": QUESTION, "careful": CAREFUL, "none": ""}
+    if not task.labels:
+        alike = f"{task.instructions}\n{LIKE_THE_EXAMPLES}".strip()
+        made = {"as written": task.instructions, "like the examples": alike, "none": ""}
     made |= {f"rewritten {at}": text for at, text in enumerate(rewritten, 1)}
     return {name: text for name, text in made.items() if name == "none" or text.strip()}
 
 
 def _listings(task: Task, train: Sequence[Example]) -> dict[str, Mapping[str, str] | None]:
+    if not task.labels:
+        return {"none": None}
     made: dict[str, Mapping[str, str] | None] = {"names": dict.fromkeys(task.labels, "")}
     if any(task.labels.values()):
         made["descriptions"] = dict(task.labels)
@@ -179,10 +186,12 @@ def telling_words(train: Sequence[Example], labels: Sequence[str], most: int = T
 
 
 def _shots(task: Task, train: Sequence[Example], seed: int) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Ways to choose worked examples, and orders of them → turns; the row's kin in label and in length.
+    """Ways to choose worked examples, and orders of them → turns.
 
     Only rows without earlier turns: an example is one question and its answer.
     """
+    if not task.labels:
+        return {"none": (), **_drawn_texts(train, seed)}
     by_label: dict[str, list[Example]] = {label: [] for label in task.labels}
     for row in train:
         if row.answer in by_label and not row.history:
@@ -202,6 +211,20 @@ def _shots(task: Task, train: Sequence[Example], seed: int) -> dict[str, tuple[t
         made["two typical, mixed"] = random.Random(seed).sample(twice, len(twice))
     turns = {name: tuple((row.text, row.answer or "") for row in some) for name, some in made.items()}
     return {"none": (), **turns}
+
+
+def _drawn_texts(train: Sequence[Example], seed: int) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Examples for tasks without labels: few and several, drawn twice, of the shorter half."""
+    rows = [row for row in train if row.answer and not row.history]
+    rows = sorted(rows, key=lambda row: (len(content(row)) + len(row.answer or ""), row.id))
+    short = rows[: max(1, (len(rows) + 1) // 2)]
+    made = {}
+    for number in (2, 4, 8):
+        for at in (1, 2):
+            drawn = random.Random(f"{seed} {number} {at}").sample(short, min(number, len(short)))
+            if drawn:
+                made[f"{number} drawn, {at}"] = tuple((row.text, row.answer or "") for row in drawn)
+    return made
 
 
 def _typical(rows: Sequence[Example], words: Sequence[str]) -> list[Example]:

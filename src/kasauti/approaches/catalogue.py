@@ -44,7 +44,9 @@ CATALOGUE: dict[str, Entry] = {
     "prompt_instructions": Entry(
         "prompt:PromptInstructions", "prompt", "Prompt with instructions", "written:WrittenInstructions"
     ),
-    "prompt_optimised": Entry("optimised:PromptOptimised", "prompt", "Prompt with the best of a search"),
+    "prompt_optimised": Entry(
+        "optimised:PromptOptimised", "prompt", "Prompt with the best of a search", "optimised:WrittenOptimised"
+    ),
     "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter", "written:WrittenTuned"),
 }
 

@@ -66,6 +66,10 @@ class Workbench:
         self._held = None
         return load(self.task.model, self.task.folder, four_bit=self.four_bit)
 
+    def let_go(self) -> None:
+        """Forget the network that is held, so that there is room for another."""
+        self._held = None
+
     @property
     def four_bit(self) -> bool:
         """Whether every approach asks the base model in 4 bit."""

@@ -37,7 +37,7 @@ SLACK = 8
 """Tokens on top of that, for short answers."""
 
 
-class _Written:
+class Written:
     """What all of them share."""
 
     name = ""
@@ -143,7 +143,7 @@ class _Written:
         return self.chosen
 
 
-class WrittenNone(_Written):
+class WrittenNone(Written):
     """The input alone."""
 
     name = "prompt_none"
@@ -154,7 +154,7 @@ class WrittenNone(_Written):
         return [*earlier, Message(role="user", content=example.text)]
 
 
-class WrittenInstructions(_Written):
+class WrittenInstructions(Written):
     """The task's instructions, then the input."""
 
     name = "prompt_instructions"
@@ -164,7 +164,7 @@ class WrittenInstructions(_Written):
         return messages(self.bench.task, example, with_answer=False)
 
 
-class WrittenTuned(_Written):
+class WrittenTuned(Written):
     """An adapter by the task's recipe, asked as it was trained; the checkpoint with the lowest validation loss."""
 
     name = "tuned"
