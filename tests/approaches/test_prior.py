@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kasauti.approaches.prior import LEAST_ROWS, PLAIN, Prior, choose_prior, means, without
+from kasauti.approaches.prompt import PromptInstructions
 from kasauti.core.types import Example
 from kasauti.measure.calibrate import log_softmax
 
@@ -70,3 +74,34 @@ def test_it_comes_back_from_json_as_it_was():
     prior = choose_prior(biased(128, 2, bias=6.0)[0], logs, rows(truth), LABELS)
     assert Prior.of(prior.document()) == prior
     assert sum(prior.about(LABELS)["shares"].values()) == pytest.approx(1)
+
+
+def test_a_prompt_chooses_its_prior_on_the_validation_rows_and_keeps_it(place, tmp_path):
+    """Of the training rows only what they ask is read; what is answered follows from what was kept."""
+    here = place()
+    rows = [*here.split.train, *here.split.validation]
+    train, choose, calibrate = rows[:24], rows[24:50], rows[50:]
+    approach = PromptInstructions(here.bench).fit(train, choose, calibrate)
+    lied = [dataclasses.replace(row, answer="card") for row in train]
+    assert PromptInstructions(here.bench).fit(lied, choose, calibrate).prior == approach.prior
+    prior = approach.prior
+    assert prior.rows == len(train)
+    assert set(prior.losses) == {PLAIN, "arithmetic", "geometric"}
+    assert prior.losses[prior.way] == min(prior.losses.values())
+    assert prior.way != PLAIN  # an untrained network likes some label whatever it is asked
+    approach.save(str(tmp_path))
+    again = PromptInstructions(here.bench).load(str(tmp_path))
+    assert again.prior == prior
+    given, raw = approach.predict(here.split.test), approach.asker.log_probabilities(here.split.test)
+    assert [p.probabilities for p in again.predict(here.split.test)] == [p.probabilities for p in given]
+    assert [p.log_mass for p in given] == pytest.approx(np.logaddexp.reduce(raw, axis=1).tolist(), abs=1e-6)
+    assert [p.answer for p in given] == [approach.asker.labels[at] for at in prior.apply(raw).argmax(axis=1)]
+
+
+def test_what_was_saved_before_there_were_priors_is_read(place, tmp_path):
+    here = place()
+    PromptInstructions(here.bench).save(str(tmp_path))
+    kept = json.loads((tmp_path / "prompt.json").read_text("utf-8"))
+    kept.pop("prior")
+    (tmp_path / "prompt.json").write_text(json.dumps(kept), "utf-8")
+    assert PromptInstructions(here.bench).load(str(tmp_path)).prior == Prior()

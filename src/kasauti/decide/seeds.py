@@ -62,6 +62,12 @@ def spread_of(bench: Workbench, split: Split, one: Answers, number: int) -> dict
         except KasautiError as error:  # a seed that diverges is told, and does not end the trial
             failed.append({"seed": seed, "why": error.line()})
             continue
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # a library's fault
+            first = (str(error).strip().splitlines() or [""])[0][:200]
+            failed.append({"seed": seed, "why": f"{type(error).__name__}: {first}"})
+            continue
         values.append(float(grade(task, split.test, made.predictions).scores.mean()))
         kept.append(seed)
     bench.progress("seeds", number, number)
@@ -118,5 +124,7 @@ def sentences(entries: Sequence[Mapping[str, Any]], margin: float) -> list[str]:
             best = max(others, key=lambda other: float(other["accuracy"]["value"]))
             over = sum(value - best["accuracy"]["value"] > margin for value in spread["values"])
             told += f" It is over {best['name']} by more than the margin in {over} of {len(spread['values'])} seeds."
+        if spread.get("failed"):
+            told += f" {len(spread['failed'])} more could not be trained: {spread['failed'][0]['why']}"
         made.append(told)
     return made
