@@ -86,7 +86,7 @@ def judged(right: NDArray[np.bool_], margin: float) -> Trials:
     adjusted[:, first, second] = adjusted[:, second, first] = _holm(p[:, first, second])
     difference = (only - only.transpose(0, 2, 1)) / rows
     made = Trials(difference, adjusted, np.zeros(trials, dtype=np.intp), margin)
-    beaten = made.beats.any(axis=1)  # [trials, approaches]: somebody beats it
+    beaten: NDArray[np.bool_] = np.logical_or.reduce(made.beats, axis=1)  # [trials, approaches]: somebody beats it
     ship = np.where(beaten.all(axis=1), hits.argmax(axis=1), (~beaten).argmax(axis=1))
     return replace(made, ship=ship)
 
@@ -138,7 +138,7 @@ def equal(rows: int, accuracy: float, shared: float, margin: float, trials: int,
     made = judged(right, margin)
     return {
         "rows": rows, "accuracy": accuracy, "shared": shared, "margin": margin, "trials": trials,
-        "any_pair_called_a_win": _share(made.beats.any(axis=(1, 2))),
+        "any_pair_called_a_win": _share(np.logical_or.reduce(made.beats, axis=(1, 2))),
         "another_than_the_simplest_ships": _share(made.ship != 0),
         "as_decide_says": [_agree(right, made, checked), checked],
     }  # fmt: skip

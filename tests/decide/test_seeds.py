@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kasauti.approaches.workbench import Workbench
+from kasauti.core.errors import TrainingError
 from kasauti.core.files import read_json
 from kasauti.core.task import load_task
 from kasauti.data.split import load_split
 from kasauti.data.versions import looks
-from kasauti.decide.seeds import range_of, reseeded, seeds_of, sentences, summary
+from kasauti.decide.fitted import fit_and_answer
+from kasauti.decide.seeds import range_of, reseeded, seeds_of, sentences, spread_of, summary
 from kasauti.decide.trial import run_trial
 
 SHARE = st.floats(0, 1)
@@ -98,3 +101,23 @@ def test_the_same_trial_is_found_and_one_without_seeds_is_another_that_trains_no
     assert len(list((seeded / ".kasauti" / "runs").iterdir())) == 2
     assert plain.shipped == again.shipped
     assert all("seeds" not in one for one in plain.document["approaches"])
+
+
+def test_seeds_that_fail_are_told_and_the_others_count(seeded, monkeypatch):
+    """A library's fault cannot be had on order: it is raised in its place."""
+    task = load_task(seeded)
+    split, _ = load_split(task)
+    one = fit_and_answer(Workbench(task), split, "tuned")
+
+    def fails(bench, *rest):
+        if bench.task.train["seed"] == 43:
+            return fit_and_answer(bench, *rest)
+        raise RuntimeError("no room\nat all") if bench.task.train["seed"] == 44 else TrainingError("it diverged")
+
+    monkeypatch.setattr("kasauti.decide.seeds.fit_and_answer", fails)
+    spread = spread_of(Workbench(task), split, one, 4)
+    assert spread["seeds"] == [42, 43]
+    assert [row["seed"] for row in spread["failed"]] == [44, 45]
+    assert [row["why"] for row in spread["failed"]] == ["RuntimeError: no room", "it diverged"]
+    (told,) = sentences([{**entry("tuned", 0.5, 0.4, 0.6), "seeds": spread}], margin=0.02)
+    assert "2 more could not be trained: RuntimeError: no room" in told

@@ -65,8 +65,8 @@ def spread_of(bench: Workbench, split: Split, one: Answers, number: int) -> dict
         except (OSError, MemoryError):
             raise
         except Exception as error:  # a library's fault
-            first = (str(error).strip().splitlines() or [""])[0][:200]
-            failed.append({"seed": seed, "why": f"{type(error).__name__}: {first}"})
+            said = (str(error).strip().splitlines() or [""])[0][:200]
+            failed.append({"seed": seed, "why": f"{type(error).__name__}: {said}"})
             continue
         values.append(float(grade(task, split.test, made.predictions).scores.mean()))
         kept.append(seed)
