@@ -44,9 +44,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Trial:
 
 def test_every_approach_that_writes_is_judged_and_every_pair_compared(judged):
     document = judged.document
-    assert [one["name"] for one in document["approaches"]] == ["nearest", "prompt_none", "prompt_instructions", "tuned"]
+    assert [one["name"] for one in document["approaches"]] == list(names_for("generation"))
     assert document["failed"] == []
-    assert len(document["comparisons"]) == 6
+    assert len(document["comparisons"]) == 10
     assert document["metric"] == "exact_match"
     for one in document["approaches"]:
         assert one["rows"] == 30

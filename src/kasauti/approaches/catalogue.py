@@ -47,6 +47,9 @@ CATALOGUE: dict[str, Entry] = {
         "prompt:PromptInstructions", "prompt", "Prompt with instructions", "written:WrittenInstructions"
     ),
     "retrieval": Entry("retrieval:Retrieval", "retrieval", "Prompt with retrieved examples"),
+    "prompt_optimised": Entry(
+        "optimised:PromptOptimised", "prompt", "Prompt with the best of a search", "optimised:WrittenOptimised"
+    ),
     "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter", "written:WrittenTuned"),
     "cascade": Entry("cascade:Cascade", "cascade", "Cascade of two"),
 }

@@ -20,7 +20,9 @@ from kasauti.measure.scaling import Calibration
 
 if TYPE_CHECKING:
     from kasauti.model.load import Loaded
+    from kasauti.train.recipe import Recipe
     from kasauti.train.run import Run
+    from kasauti.train.search import Searched
 
 WATCHED = 500
 """Validation rows (of those to choose on) that a checkpoint's figures are from, at most: more take longer to ask, and
@@ -66,7 +68,20 @@ class Tuned:
         return evaluate
 
     def trained(self, train: Sequence[Example], choose: Sequence[Example]) -> Run:
-        """The finished run: found, gone on with, or made."""
+        """The finished run, the best of a search where the task has one: found, gone on with, or made."""
+        return self.searched(train, choose).run
+
+    def searched(self, train: Sequence[Example], choose: Sequence[Example]) -> Searched:
+        """The finished runs of all recipes that are tried, and the best of them."""
+        from kasauti.train.search import minutes_of, search
+
+        task = self.bench.task
+        variants, minutes = self.bench.variants(len(train)), minutes_of(task.train)
+        return search(
+            task.folder, variants, lambda recipe: self._run(train, choose, recipe), minutes, self.bench.progress
+        )
+
+    def _run(self, train: Sequence[Example], choose: Sequence[Example], recipe: Recipe) -> Run:
         from kasauti.train.run import train_adapter
 
         bench = self.bench
@@ -86,7 +101,7 @@ class Tuned:
             choose,
             load,
             bench.frozen,
-            bench.recipe_for(len(train)),
+            recipe,
             model_sha256=bench.model_sha256,
             evaluate=evaluate,
             progress=bench.progress,
@@ -96,13 +111,15 @@ class Tuned:
         return run
 
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
-        run, labels = self.trained(train, choose), tuple(self.bench.task.labels)
+        found, labels = self.searched(train, choose), tuple(self.bench.task.labels)
+        run = found.run
         self.adapter, self.length = str(run.adapter), int(run.summary["recipe"]["length"])
         logs = self.asker.log_probabilities(calibrate, self.bench.progress, "tuned: calibrate")
         self.calibration, self.held_out = calibrated.calibrate(logs, calibrate, labels)
         self.chosen = {
             "run": run.id,
-            "fit_seconds": run.summary["seconds"],
+            "fit_seconds": sum(one["seconds"] for one in found.tried),
+            **found.about(),
             **calibrated.about(self.calibration),
             "parameters": run.summary["parameters"],
             "recipe": run.summary["recipe"],

@@ -5,7 +5,7 @@ Walks in: a task. Walks out: models, lazily; nothing heavy is imported before a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kasauti.chat.frozen import FrozenTemplate
     from kasauti.model.load import Loaded
     from kasauti.train.recipe import Recipe
+    from kasauti.train.search import Variant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +103,10 @@ class Workbench:
         self._held = None
         return load(self.task.model, self.task.folder, four_bit=self.four_bit)
 
+    def let_go(self) -> None:
+        """Forget the network that is held, so that there is room for another."""
+        self._held = None
+
     @property
     def four_bit(self) -> bool:
         """Whether every approach asks the base model in 4 bit."""
@@ -142,8 +147,14 @@ class Workbench:
         read for it."""
         return self.recipe_for(None)
 
-    def recipe_for(self, rows: int | None) -> Recipe:
-        """The recipe for so many training rows."""
+    def variants(self, rows: int) -> list[Variant]:
+        """The recipes that are tried for so many training rows: the task's, and those of its `train.search`."""
+        from kasauti.train.search import variants_of
+
+        return variants_of(self.task.train, lambda settings: self.recipe_for(rows, settings))
+
+    def recipe_for(self, rows: int | None, settings: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe for so many training rows, by the task file or by other settings."""
         from kasauti.train.recipe import recipe_for
 
         if self._size is None:
@@ -153,4 +164,5 @@ class Workbench:
             empty = without_weights(self.task.model, self.task.folder)
             self._size = (count(empty)[1], window_of(empty))
         parameters, window = self._size
-        return recipe_for(self.task.train, parameters, self.task.seed, window=window, rows=rows)
+        given = self.task.train if settings is None else settings
+        return recipe_for(given, parameters, self.task.seed, window=window, rows=rows)

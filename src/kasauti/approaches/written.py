@@ -27,7 +27,9 @@ from kasauti.data.conversation import messages
 if TYPE_CHECKING:
     from kasauti.model.constrain import Grammar
     from kasauti.model.load import Loaded
+    from kasauti.train.recipe import Recipe
     from kasauti.train.run import Run
+    from kasauti.train.search import Searched
 
 MORE = 1.5
 """An answer may have so many times the tokens of the longest training answer."""
@@ -35,7 +37,7 @@ SLACK = 8
 """Tokens on top of that, for short answers."""
 
 
-class _Written:
+class Written:
     """What all of them share."""
 
     name = ""
@@ -141,7 +143,7 @@ class _Written:
         return self.chosen
 
 
-class WrittenNone(_Written):
+class WrittenNone(Written):
     """The input alone."""
 
     name = "prompt_none"
@@ -152,7 +154,7 @@ class WrittenNone(_Written):
         return [*earlier, Message(role="user", content=example.text)]
 
 
-class WrittenInstructions(_Written):
+class WrittenInstructions(Written):
     """The task's instructions, then the input."""
 
     name = "prompt_instructions"
@@ -162,7 +164,7 @@ class WrittenInstructions(_Written):
         return messages(self.bench.task, example, with_answer=False)
 
 
-class WrittenTuned(_Written):
+class WrittenTuned(Written):
     """An adapter by the task's recipe, asked as it was trained; the checkpoint with the lowest validation loss."""
 
     name = "tuned"
@@ -179,28 +181,40 @@ class WrittenTuned(_Written):
         return self.bench.loaded(self.adapter)
 
     def trained(self, train: Sequence[Example], choose: Sequence[Example]) -> Run:
-        """The finished run: found, gone on with, or made."""
+        """The finished run, the best of a search where the task has one: found, gone on with, or made."""
+        return self.searched(train, choose).run
+
+    def searched(self, train: Sequence[Example], choose: Sequence[Example]) -> Searched:
+        """The finished runs of all recipes that are tried, and the best of them."""
         from kasauti.train.run import train_adapter
+        from kasauti.train.search import minutes_of, search
 
         bench = self.bench
-        return train_adapter(
-            bench.task,
-            train,
-            choose,
-            bench.fresh,
-            bench.frozen,
-            bench.recipe_for(len(train)),
-            model_sha256=bench.model_sha256,
-            progress=bench.progress,
-        )
+
+        def one(recipe: Recipe) -> Run:
+            return train_adapter(
+                bench.task,
+                train,
+                choose,
+                bench.fresh,
+                bench.frozen,
+                recipe,
+                model_sha256=bench.model_sha256,
+                progress=bench.progress,
+            )
+
+        variants, minutes = bench.variants(len(train)), minutes_of(bench.task.train)
+        return search(bench.task.folder, variants, one, minutes, bench.progress)
 
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
         super().fit(train, choose, calibrate)
-        run = self.trained(train, choose)
+        found = self.searched(train, choose)
+        run = found.run
         self.adapter = str(run.adapter)
         self.chosen |= {
             "run": run.id,
-            "fit_seconds": run.summary["seconds"],
+            "fit_seconds": sum(one["seconds"] for one in found.tried),
+            **found.about(),
             **{name: run.summary[name] for name in ("parameters", "recipe", "curve", "findings")},
         }
         return self

@@ -78,12 +78,14 @@ def open_task(args: argparse.Namespace) -> Task:
     import dataclasses
 
     from kasauti.core.task import load_task
-    from kasauti.train.recipe import FIELDS, recipe_for
+    from kasauti.train.recipe import KEYS, recipe_for
+    from kasauti.train.search import variants_of
 
-    task = load_task(args.task or ".", FIELDS)
+    task = load_task(args.task or ".", KEYS)
     if getattr(args, "skip_bad", False):
         task = dataclasses.replace(task, data=dataclasses.replace(task.data, skip_bad=True))
-    recipe_for(task.train, 0, task.seed)  # the size of the model changes defaults, never whether a value is allowed
+    # The size of the model changes defaults, never whether a value is allowed.
+    variants_of(task.train, lambda settings: recipe_for(settings, 0, task.seed))
     return task
 
 

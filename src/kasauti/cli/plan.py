@@ -10,6 +10,7 @@ from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_o
 from kasauti.cli.draw import duration, size, table
 
 if TYPE_CHECKING:
+    from kasauti.core.types import Task
     from kasauti.train.memory import Fit
     from kasauti.train.plan import Plan
 
@@ -48,8 +49,17 @@ def run(args: argparse.Namespace) -> CommandResult:
         progress=args.progress,
     )
     said = left_out(findings)
-    document = {**dataclasses.asdict(plan), "reading": said}
-    return CommandResult(document, [*said, *_lines(plan)], 0 if plan.fits else 1)
+    runs = len(bench.variants(len(split.train)))
+    document = {**dataclasses.asdict(plan), "runs": runs, "reading": said}
+    return CommandResult(document, [*said, *_lines(plan), *_searched(task, runs)], 0 if plan.fits else 1)
+
+
+def _searched(task: Task, runs: int) -> list[str]:
+    from kasauti.train.search import minutes_of
+
+    minutes = minutes_of(task.train)
+    within = f" within {minutes:g} minutes" if minutes < float("inf") else ""
+    return [f"train.search tries {runs} recipes{within}; these figures are of the first."] if runs > 1 else []
 
 
 def _lines(plan: Plan) -> list[str]:

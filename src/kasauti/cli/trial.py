@@ -26,6 +26,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approaches", metavar="A,B,…", help="only these: majority, classical, prompt_none, … (default: all)"
     )
+    parser.add_argument(
+        "--seeds",
+        metavar="N",
+        type=int,
+        default=1,
+        help="train what is tuned N times and report the spread (default: 1)",
+    )
     add_skip_bad(parser)
 
 
@@ -33,9 +40,10 @@ def run(args: argparse.Namespace) -> CommandResult:
     """Judge and print the verdict."""
     task = open_task(args)
     names = approaches_of(args, task)
+    check_seeds(args.seeds)
     said = check_trial(task, names)
     with lock(task):
-        made = judge(task, names, args.progress)
+        made = judge(task, names, args.progress, args.seeds)
     return CommandResult({**document(task, made), "reading": said}, [*said, *verdict_lines(task, made)])
 
 
@@ -68,11 +76,20 @@ def check_trial(task: Task, names: Sequence[str]) -> list[str]:
     return left_out(findings)
 
 
-def judge(task: Task, names: Sequence[str], progress: Progress) -> Trial:
+def check_seeds(seeds: int) -> None:
+    """Raise `UsageError` for a number of seeds that is none."""
+    from kasauti.core.errors import UsageError
+    from kasauti.decide.seeds import MOST
+
+    if not 1 <= seeds <= MOST:
+        raise UsageError(f"{seeds} seeds", where="--seeds", mend=f"give a whole number from 1 to {MOST}")
+
+
+def judge(task: Task, names: Sequence[str], progress: Progress, seeds: int = 1) -> Trial:
     """The trial, found, resumed or made."""
     from kasauti.decide.trial import run_trial
 
-    return run_trial(task, names, progress)
+    return run_trial(task, names, progress, seeds=seeds)
 
 
 def document(task: Task, made: Trial) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from kasauti.core.errors import TaskError
 from kasauti.core.files import atomic_write
 from kasauti.core.names import suggestion
 from kasauti.core.scoring import format_columns, read_scoring
+from kasauti.core.searching import read_prompt_search
 from kasauti.core.types import Business, DataFiles, Task
 from kasauti.core.yaml_text import Entry, parse
 
@@ -31,7 +32,7 @@ DEFAULT_MODEL = "kasauti/nano"
 _KEYS = (
     "name", "kind", "instructions", "input", "target", "labels", "fallback", "data", "group", "model",
     "chat_template", "train", "business", "metric", "schema", "code", "accept", "registry", "seed",
-    "embedding_model", "cascade",
+    "embedding_model", "cascade", "prompt_search",
 )  # fmt: skip
 _REQUIRED = ("kind", "input", "target", "data")
 
@@ -107,6 +108,7 @@ def parse_task(
         business=_business(top.get("business")),
         scoring=read_scoring(top, kind),
         accept=read_acceptance(top.get("accept")),
+        prompt_search=read_prompt_search(top.get("prompt_search")),
         registry=_optional(top, "registry"),
         embedding_model=_optional(top, "embedding_model"),
         cascade=_pair(top.get("cascade")),

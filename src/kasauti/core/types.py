@@ -300,6 +300,18 @@ class Acceptance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PromptSearch:
+    """How long a prompt is searched for; see `approaches.optimised`."""
+
+    candidates: int = 16
+    """Prompts that are tried."""
+    rows: int = 200
+    """Validation rows (of those to choose on) that the last ones are judged on, at most."""
+    seconds: float = 600
+    """After so long the best so far is taken. A search that time cuts off need not end alike twice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Scoring:
     """What the user says about when an answer is right, for kinds without labels."""
 
@@ -345,6 +357,7 @@ class Task:
     business: Business
     scoring: Scoring = field(default_factory=Scoring)
     accept: Acceptance = field(default_factory=Acceptance)
+    prompt_search: PromptSearch = field(default_factory=PromptSearch)
     registry: str | None = None
     """Where the versions are: a folder relative to the task's, or an fsspec URL; None for `.kasauti/registry`."""
     embedding_model: str | None = None

@@ -25,8 +25,9 @@ from kasauti.measure.schema import schema_of
 
 FORMAT = 2
 """Part of every hash; raised when the same inputs would give other answers."""
+PROMPT_FORMAT = 3
 TUNED_FORMAT = 3
-"""The same for what is trained."""
+"""The same for what is prompted, and for what is trained."""
 HELD_OUT = "held_out.json"
 LATENCY_ROWS, WRITTEN_ROWS = 60, 20
 """Validation rows that are answered one at a time to measure latency: with a label, and with a text (slower)."""
@@ -87,6 +88,10 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
         }
         if bench.four_bit:
             parts["weights"] = "nf4"
+    if CATALOGUE[name].family == "prompt":
+        parts |= {"format": PROMPT_FORMAT, "seed": task.seed}
+        if name == "prompt_optimised":
+            parts["search"] = dataclasses.asdict(task.prompt_search)
     if CATALOGUE[name].family == "tuned":
         parts["format"] = TUNED_FORMAT
         parts["recipe"] = dataclasses.asdict(bench.recipe_for(len(split.train)))
@@ -97,6 +102,8 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
         parts["margin"] = task.business.margin  # what its threshold may lose
     if name in ("cascade", "retrieval"):
         parts["seed"] = task.seed  # of the order in which rows are asked, and of folds
+        if "search" in task.train:
+            parts["search"] = task.train["search"]
     return content_hash(parts)[:12]
 
 

@@ -31,6 +31,7 @@ from kasauti.decide.cost import Price, fit_cost, per_1k_calls, per_1k_from_secon
 from kasauti.decide.curve import learning_curve
 from kasauti.decide.fitted import Answers, asks_network, fit_and_answer, fitted_key, has_answers
 from kasauti.decide.predictions import write_predictions
+from kasauti.decide.seeds import FAMILY, sentences, spread_of
 from kasauti.decide.sureness import sureness
 from kasauti.decide.verdict import Judged, decide
 from kasauti.measure import kinds
@@ -42,8 +43,8 @@ from kasauti.measure.slices import confused_pairs, label_next, low_examples, wro
 from kasauti.measure.statistics import score_measurement
 
 FORMAT = 2
-FITTED_ON = {"majority": ["train"], "prompt": ["validation"]}
-"""What each family reads; all others read both."""
+FITTED_ON = {"majority": ["train"]}
+"""What each family reads; all others read both, prompts what training rows ask and not what they answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +59,11 @@ class Trial:
     """The saved approach that the verdict names."""
 
 
-def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> Trial:
+def run_trial(task: Task, names: Sequence[str], progress: Progress = silent, *, seeds: int = 1) -> Trial:
     """The trial of these approaches on this task's data: found, resumed or made.
+
+    Args:
+        seeds: how often what is tuned is trained, each time with another seed; the first seed's answers are judged.
 
     Raises:
         UsageError: an unknown approach (also of the cascade), or a kind of task that is not judged yet.
@@ -72,13 +76,13 @@ def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> 
     split, findings = load_split(task, record="trial")
     strange = load_out_of_scope(task)
     bench = Workbench(task, progress)
-    id = _trial_id(bench, split, names, strange)
+    id = _trial_id(bench, split, names, strange, seeds)
     folder = RunFolder(task.folder, "trials", id, mark="trial.json").make()
     # What failed is tried again, since its cause may be mended; all the rest is on disk.
     if not folder.finished or folder.result()["failed"]:
-        _count_look(bench, split, names, folder)
+        _count_look(bench, split, names, folder, seeds)
         answers, failed = _answers(bench, split, names, strange)
-        document = _judge(bench, split, answers, failed, findings)
+        document = _judge(bench, split, answers, failed, findings, seeds)
         write_predictions(folder.path / "predictions.parquet", split.test, answers)
         _draw(folder, document)
         folder.finish(document)
@@ -90,7 +94,7 @@ def run_trial(task: Task, names: Sequence[str], progress: Progress = silent) -> 
     return Trial(id=id, folder=folder.path, document=document, shipped=shipped)
 
 
-def _trial_id(bench: Workbench, split: Split, names: Sequence[str], strange: Sequence[Example]) -> str:
+def _trial_id(bench: Workbench, split: Split, names: Sequence[str], strange: Sequence[Example], seeds: int = 1) -> str:
     keys = {}
     for name in names:
         try:
@@ -107,14 +111,17 @@ def _trial_id(bench: Workbench, split: Split, names: Sequence[str], strange: Seq
         "accept": dataclasses.asdict(bench.task.accept),
         "out_of_scope": [row.id for row in strange],
     }
+    if seeds > 1:
+        parts["seeds"] = seeds
     if bench.task.kind != LABELLED:
         parts["scoring"] = dataclasses.asdict(bench.task.scoring)
     return content_hash(parts)[:12]
 
 
-def _count_look(bench: Workbench, split: Split, names: Sequence[str], folder: RunFolder) -> None:
-    """A look is counted once a trial, and only where answers to the test rows are still to be made."""
-    missing = False
+def _count_look(bench: Workbench, split: Split, names: Sequence[str], folder: RunFolder, seeds: int) -> None:
+    """A look is counted once a trial, and only where answers to the test rows are still to be made: those of other
+    seeds always are."""
+    missing = seeds > 1 and any(CATALOGUE[name].family == FAMILY for name in names)
     for name in names:
         try:
             missing = missing or not has_answers(bench, split, name)
@@ -207,18 +214,23 @@ def _judge(
     answers: Sequence[Answers],
     failed: Sequence[Mapping[str, str]],
     findings: Sequence[Finding],
+    seeds: int,
 ) -> dict[str, Any]:
     task = bench.task
     clean = _without_leaked(split)
     kind = kinds.load_kind(task.kind)
     grades = {one.name: kind.grade(task, split.test, one.predictions) for one in answers}
     entries = [_entry(task, split, one, grades[one.name], clean) for one in answers]
+    for entry, one in zip(entries, answers, strict=True):
+        if (spread := spread_of(bench, split, one, seeds)) is not None:
+            entry["seeds"] = spread
     comparisons = compare_scores({name: graded.scores for name, graded in grades.items()}, task.seed)
     seen = max(1, looks(task.folder, split.test_sha256))
     judged = [Judged.from_entry(entry, len(split.test)) for entry in entries]
     verdict = decide(task, judged, comparisons, test_looks=seen)
     shipped = next(one for one in answers if one.name == verdict.ship)
     confusion = next(e for e in entries if e["name"] == verdict.ship).get("confusion")
+    because = [*verdict.because, *sentences(entries, verdict.margin)]
     needs = list(verdict.needs)
     needs += _dependent(task, split)
     needs += [f"{row['name']} failed and was not judged: {row['why']}" for row in failed]
@@ -241,7 +253,7 @@ def _judge(
         "model": _model(bench, [one.name for one in answers]),
         "approaches": [{k: v for k, v in entry.items() if k != "confusion"} for entry in entries],
         "comparisons": [dataclasses.asdict(c) for c in comparisons],
-        "verdict": {**dataclasses.asdict(verdict), "because": list(verdict.because), "needs": needs},
+        "verdict": {**dataclasses.asdict(verdict), "because": because, "needs": needs},
         "errors": _errors(task, split, shipped.predictions, grades[verdict.ship]),
         "confusion": confusion
         and {

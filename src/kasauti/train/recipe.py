@@ -90,6 +90,9 @@ class Recipe:
 
 KNOWN = (("method", METHODS), ("schedule", SCHEDULES), ("prefix_sharing", SHARING), ("trackers", (*TRACKERS, "none")))
 FIELDS = tuple(field.name for field in dataclasses.fields(Recipe))
+SEARCH = "search"
+"""The one key under `train` that is no field: lists of values to choose from, see `train.search`."""
+KEYS = (*FIELDS, SEARCH)
 POSITIVE = ("r", "alpha", "epochs", "batch", "micro_batch", "learning_rate", "length", "keep")
 SHARES = ("dropout", "warmup", "label_smoothing", "token_noise")
 
@@ -145,7 +148,7 @@ def recipe_for(
         )
     if settings.get("constant_prefix") or settings.get("method") in ("full", "qlora"):
         defaults.pop("embeddings", None)  # a base model's prefix, or all of it, or one in 4 bit: see `Recipe`
-    wanted = {name: _typed(name, value) for name, value in settings.items()}
+    wanted = {name: _typed(name, value) for name, value in settings.items() if name != SEARCH}
     if "batch" in wanted and "micro_batch" not in wanted:
         defaults["micro_batch"] = _largest_divisor(wanted["batch"], defaults.get("micro_batch", 4))
     recipe = Recipe(**{"seed": seed, **defaults, **wanted})
@@ -156,7 +159,7 @@ def recipe_for(
 def _typed(name: str, value: Any) -> Any:
     hints = get_type_hints(Recipe)
     if name not in hints:
-        raise TaskError(f"unknown field {name!r}", where="task.yaml: train", mend=suggestion(name, FIELDS))
+        raise TaskError(f"unknown field {name!r}", where="task.yaml: train", mend=suggestion(name, KEYS))
     hint = hints[name]
     if get_origin(hint) is UnionType:
         if isinstance(value, bool) or value == AUTO:
