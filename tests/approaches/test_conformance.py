@@ -45,7 +45,7 @@ class Fitted:
     predictions: list[Prediction]
 
 
-@pytest.fixture(scope="module", params=DEFAULT)
+@pytest.fixture(scope="module", params=(*DEFAULT, "hosted"))
 def fitted(request: pytest.FixtureRequest, place: Callable[[], Place]) -> Fitted:
     here = place()
     split = here.split
@@ -130,7 +130,7 @@ def test_free_generation_gives_one_text_a_row_and_answers_only_with_labels(fitte
         assert one.output_tokens > 0
 
 
-@pytest.mark.parametrize("name", DEFAULT)
+@pytest.mark.parametrize("name", [*DEFAULT, "hosted"])
 def test_a_constructor_does_nothing_and_the_fit_says_what_is_wrong_with_the_model(place, name):
     here = place()
     bench = Workbench(dataclasses.replace(here.task, model="./absent"))

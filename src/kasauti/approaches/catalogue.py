@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import UsageError
 from kasauti.core.names import suggestion
-from kasauti.core.types import Approach
+from kasauti.core.types import Approach, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Entry:
     """What a report calls it."""
     written: str = ""
     """module:Class of what answers with a text, for the kinds of task that ask for one; empty where nothing does."""
+    needs: str = ""
+    """Key of the task file without which it is not tried; empty where it can always be."""
 
     def place_for(self, kind: str) -> str:
         """module:Class for a kind of task."""
@@ -45,12 +47,19 @@ CATALOGUE: dict[str, Entry] = {
         "prompt:PromptInstructions", "prompt", "Prompt with instructions", "written:WrittenInstructions"
     ),
     "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter", "written:WrittenTuned"),
+    "hosted": Entry("hosted.approach:Hosted", "hosted", "Hosted model", "hosted.written:WrittenHosted", "hosted"),
 }
 
 
 def names_for(kind: str) -> tuple[str, ...]:
-    """The approaches that can answer a kind of task."""
-    return tuple(name for name, entry in CATALOGUE.items() if entry.place_for(kind))
+    """The approaches that can answer any task of a kind."""
+    return tuple(name for name, entry in CATALOGUE.items() if entry.place_for(kind) and not entry.needs)
+
+
+def default_names(task: Task) -> tuple[str, ...]:
+    """What a trial of this task judges where nothing is named: with what only some tasks have, such as an endpoint."""
+    able = (name for name, entry in CATALOGUE.items() if entry.place_for(task.kind))
+    return tuple(name for name in able if not (needs := CATALOGUE[name].needs) or getattr(task, needs) is not None)
 
 
 DEFAULT = names_for(LABELLED)
@@ -67,7 +76,7 @@ def check_names(names: Sequence[str], kind: str = LABELLED) -> tuple[str, ...]:
             raise UsageError(
                 f"unknown approach {name!r}", where="--approaches", mend=suggestion(name, tuple(CATALOGUE))
             )
-        if name not in names_for(kind):
+        if not CATALOGUE[name].place_for(kind):
             able = ", ".join(names_for(kind))
             raise UsageError(f"{name} does not answer tasks of kind {kind}", where="--approaches", mend=f"use {able}")
     if not names:

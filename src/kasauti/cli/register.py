@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> CommandResult:
     from kasauti.registry.versions import Registry
 
     task = open_task(args)
-    names = approaches_of(args, task.kind)
+    names = approaches_of(args, task)
     said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress)

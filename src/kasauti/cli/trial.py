@@ -10,6 +10,7 @@ from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_o
 from kasauti.cli.draw import findings_lines, percent, table
 
 if TYPE_CHECKING:
+    from kasauti.approaches.hosted.estimate import Estimate
     from kasauti.core.progress import Progress
     from kasauti.core.types import Task
     from kasauti.decide.trial import Trial
@@ -18,7 +19,8 @@ EXACT = "exact_match"
 HELP = "fit every approach, judge all on the same test rows, give the verdict"
 ABOUT = """Fit every approach on the training rows, choose on the validation rows, judge all once on the same test
 rows, and say which to ship and why. The same command goes on with a trial that was cut off. Leaves
-.kasauti/trials/<id>/trial.json, report.html and predictions.parquet."""
+.kasauti/trials/<id>/trial.json, report.html and predictions.parquet. With --dry-run nothing is fitted, sent or written:
+it says which answers are there already, and what a hosted model's would cost."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,26 +28,29 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approaches", metavar="A,B,…", help="only these: majority, classical, prompt_none, … (default: all)"
     )
+    parser.add_argument("--dry-run", action="store_true", help="say what there is to do and to pay, and do nothing")
     add_skip_bad(parser)
 
 
 def run(args: argparse.Namespace) -> CommandResult:
     """Judge and print the verdict."""
     task = open_task(args)
-    names = approaches_of(args, task.kind)
+    names = approaches_of(args, task)
+    if args.dry_run:
+        return dry_run(task, names)
     said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress)
     return CommandResult({**document(task, made), "reading": said}, [*said, *verdict_lines(task, made)])
 
 
-def approaches_of(args: argparse.Namespace, kind: str) -> Sequence[str]:
-    """What `--approaches` names, or all that answer this kind of task. Raises `UsageError` for a name that is none."""
-    from kasauti.approaches.catalogue import check_names, names_for
+def approaches_of(args: argparse.Namespace, task: Task) -> Sequence[str]:
+    """What `--approaches` names, or all that the task has a section for. Raises `UsageError` for an unknown name."""
+    from kasauti.approaches.catalogue import check_names, default_names
 
     if args.approaches is None:
-        return names_for(kind)
-    return check_names([name.strip() for name in args.approaches.split(",") if name.strip()], kind)
+        return default_names(task)
+    return check_names([name.strip() for name in args.approaches.split(",") if name.strip()], task.kind)
 
 
 def check_trial(task: Task, names: Sequence[str]) -> list[str]:
@@ -58,14 +63,60 @@ def check_trial(task: Task, names: Sequence[str]) -> list[str]:
         UsageError: in one line.
     """
     from kasauti.approaches.catalogue import CATALOGUE
+    from kasauti.approaches.hosted.approach import endpoint_of
+    from kasauti.approaches.hosted.caller import api_key
     from kasauti.approaches.workbench import Workbench
     from kasauti.data.split import load_split
-    from kasauti.decide.fitted import NETWORKS
+    from kasauti.decide.fitted import NETWORKS, has_answers
 
-    _, findings = load_split(task)
+    split, findings = load_split(task)
+    bench = Workbench(task)
     if any(CATALOGUE[name].family in NETWORKS for name in names):
-        check_model(Workbench(task))
+        check_model(bench)
+    if "hosted" in names and not has_answers(bench, split, "hosted"):
+        api_key(endpoint_of(task))
     return left_out(findings)
+
+
+def dry_run(task: Task, names: Sequence[str]) -> CommandResult:
+    """What a trial would do, and what its hosted calls would cost."""
+    import dataclasses
+
+    from kasauti.approaches.catalogue import CATALOGUE, make
+    from kasauti.approaches.hosted.approach import Hosted
+    from kasauti.approaches.hosted.estimate import estimate
+    from kasauti.approaches.workbench import Workbench
+    from kasauti.data.conversation import load_out_of_scope
+    from kasauti.data.split import load_split
+    from kasauti.decide.fitted import has_answers
+
+    split, findings = load_split(task)
+    bench = Workbench(task)
+    there = {name: has_answers(bench, split, name) for name in names}
+    document: dict[str, Any] = {"approaches": [{"name": n, "answered": done} for n, done in there.items()]}
+    rows = [(name, CATALOGUE[name].title, "answered" if there[name] else "to do") for name in names]
+    lines = [*left_out(findings), *table(("approach", "what it is", "test rows"), rows)]
+    if "hosted" in names:
+        approach = make("hosted", bench)
+        assert isinstance(approach, Hosted)
+        fitting = approach.prepare(split.train).asked_to_fit(split.validation_calibrate)
+        found = estimate(approach, [*fitting, *split.test, *load_out_of_scope(task)])
+        document["hosted"] = {**dataclasses.asdict(found), "fits": found.fits}
+        lines += _estimate_lines(found)
+    return CommandResult({**document, "reading": left_out(findings)}, lines)
+
+
+def _estimate_lines(found: Estimate) -> list[str]:
+    missing = found.rows - found.answered
+    if not missing:
+        return [f"Hosted: all {found.rows:,} rows are answered; nothing would be sent. {found.spent:.2f} spent so far."]
+    room = "" if found.fits else " That is more than the cap leaves: it would stop there, and go on once it is raised."
+    return [
+        f"Hosted: the texts of {missing:,} rows would be sent to {found.endpoint} ({found.model}); "
+        f"{found.answered:,} are answered already.",
+        f"About {found.input_tokens:,} tokens in and {found.output_tokens:,} out: about {found.price:.2g}, at the very "
+        f"most {found.most:.2g}. Spent so far {found.spent:.2g}, cap {found.cap:g}.{room}",
+    ]
 
 
 def judge(task: Task, names: Sequence[str], progress: Progress) -> Trial:

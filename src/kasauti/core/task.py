@@ -17,6 +17,7 @@ from typing import Any
 from kasauti.core.acceptance import read_acceptance
 from kasauti.core.errors import TaskError
 from kasauti.core.files import atomic_write
+from kasauti.core.hosted import read_hosted
 from kasauti.core.names import suggestion
 from kasauti.core.scoring import format_columns, read_scoring
 from kasauti.core.types import Business, DataFiles, Task
@@ -31,6 +32,7 @@ DEFAULT_MODEL = "kasauti/nano"
 _KEYS = (
     "name", "kind", "instructions", "input", "target", "labels", "fallback", "data", "group", "model",
     "chat_template", "train", "business", "metric", "schema", "code", "accept", "registry", "seed",
+    "hosted",
 )  # fmt: skip
 _REQUIRED = ("kind", "input", "target", "data")
 
@@ -108,6 +110,7 @@ def parse_task(
         accept=read_acceptance(top.get("accept")),
         registry=_optional(top, "registry"),
         seed=_seed(top.get("seed")),
+        hosted=read_hosted(top),
     )
 
 

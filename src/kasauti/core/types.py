@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from kasauti.core.hosted import Endpoint
+
 
 class Ended(enum.StrEnum):
     """How an answer ended; measures and services treat each member differently."""
@@ -348,6 +350,8 @@ class Task:
     registry: str | None = None
     """Where the versions are: a folder relative to the task's, or an fsspec URL; None for `.kasauti/registry`."""
     seed: int = 42
+    hosted: Endpoint | None = None
+    """A hosted model to judge beside the others; None where there is none."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kasauti.approaches.catalogue import CATALOGUE, LABELLED, make
+from kasauti.approaches.hosted.approach import identity
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.files import RunFolder, content_hash, read_json, write_json
 from kasauti.core.types import Approach, Ended, Example, Prediction, Split
@@ -53,7 +54,7 @@ class Answers:
     fit_seconds: float
     about: dict[str, Any]
     device: str
-    """cpu or gpu."""
+    """cpu, gpu or hosted."""
 
 
 def fitted_key(bench: Workbench, split: Split, name: str) -> str:
@@ -80,6 +81,8 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
         }
         if bench.four_bit:
             parts["weights"] = "nf4"
+    if CATALOGUE[name].family == "hosted":
+        parts |= {"asked": identity(task), "instructions": task.instructions, "descriptions": dict(task.labels)}
     if CATALOGUE[name].family == "tuned":
         parts["format"] = TUNED_FORMAT
         parts["recipe"] = dataclasses.asdict(bench.recipe_for(len(split.train)))
@@ -173,7 +176,8 @@ def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder) 
         {
             "name": approach.name,
             "fit_seconds": seconds,
-            "latencies": _latencies(approach, split.validation[:measured]),
+            # Whose answers are kept says itself how long its calls took: asked again they would come from the disk.
+            "latencies": getattr(approach, "call_seconds", None) or _latencies(approach, split.validation[:measured]),
             "about": dict(approach.about()),
             "device": _device(approach.family),
         }
@@ -192,6 +196,8 @@ def _latencies(approach: Approach, rows: Sequence[Example]) -> list[float]:
 
 
 def _device(family: str) -> str:
+    if family == "hosted":
+        return "hosted"
     if family not in NETWORKS:
         return "cpu"
     import torch
