@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from kasauti import __version__
 from kasauti.cli import (
+    advise,
     audit,
     data,
     demo,
@@ -50,6 +51,7 @@ from kasauti.core.progress import silent
 VERBS: dict[str, ModuleType] = {
     "demo": demo,
     "init": init,
+    "advise": advise,
     "audit": audit,
     "data": data,
     "plan": plan,
