@@ -1,8 +1,8 @@
 """Writes the parts of the documentation that the code already says: commands, settings, and the tree.
 
-Walks in: `--help` of every command, the fields of the recipe, the first line of every module. Walks out:
-`docs/commands.md`, and what stands between two marks in `README.md` and `docs/train.md`. It does not know the prose
-around them.
+Walks in: `--help` of every command, the fields of the recipe and of `hosted`, the first line of every module. Walks
+out: `docs/commands.md`, and what stands between two marks in `README.md`, `docs/train.md` and `docs/approaches.md`. It
+does not know the prose around them.
 
     python tools/reference.py            write them
     python tools/reference.py --check    name those that are out of date; exit code 1 where there is one
@@ -107,6 +107,19 @@ def settings_table() -> str:
     return "\n".join(lines)
 
 
+def hosted_table() -> str:
+    """Every key of `hosted` in the task file: its name, default and meaning."""
+    from kasauti.core.hosted import Endpoint
+
+    meanings = dict(_field_docs(SOURCE / "core" / "hosted.py", "Endpoint"))
+    lines = ["| key | default | what it is |", "|---|---|---|"]
+    for field in dataclasses.fields(Endpoint):
+        default = {"base_url": "", "model": "", "parameters": "`{}`"}.get(field.name)
+        shown = ("`null`" if field.default is None else _shown(field.default)) if default is None else default
+        lines.append(f"| `{field.name}` | {shown} | {meanings[field.name]} |")
+    return "\n".join(lines)
+
+
 def _shown(value: Any) -> str:
     return f"`{list(value) if isinstance(value, tuple) else value}`"
 
@@ -175,9 +188,11 @@ def between_marks(text: str, name: str, content: str) -> str:
 def pages() -> dict[Path, str]:
     """Every page that is written here, as it should be."""
     readme, train = ROOT / "README.md", ROOT / "docs" / "train.md"
+    approaches = ROOT / "docs" / "approaches.md"
     return {
         ROOT / "docs" / "commands.md": commands_page(),
         readme: between_marks(readme.read_text(encoding="utf-8"), "tree", tree()),
+        approaches: between_marks(approaches.read_text(encoding="utf-8"), "hosted", hosted_table()),
         train: between_marks(train.read_text(encoding="utf-8"), "settings", settings_table()),
     }
 

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from tests.approaches.conftest import Place
 
-from kasauti.approaches.catalogue import CATALOGUE, LABELLED, make, names_for
+from kasauti.approaches.catalogue import CATALOGUE, make
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import ModelError
 from kasauti.core.types import Approach, Ended, Example, Prediction
 from kasauti.decide.fitted import asks_network, fit_and_answer
 from kasauti.decide.verdict import SIMPLICITY
+
+NAMES = [name for name, entry in CATALOGUE.items() if entry.place]
+"""Everything that answers with labels."""
 
 
 class Guarded(Sequence[Example]):
@@ -45,7 +48,7 @@ class Fitted:
     predictions: list[Prediction]
 
 
-@pytest.fixture(scope="module", params=names_for(LABELLED))
+@pytest.fixture(scope="module", params=NAMES)
 def fitted(request: pytest.FixtureRequest, place: Callable[..., Place], tiny_embedder: Path) -> Fitted:
     here = place(f"embedding_model: {tiny_embedder}\n")
     split = here.split
@@ -132,7 +135,7 @@ def test_free_generation_gives_one_text_a_row_and_answers_only_with_labels(fitte
         assert one.output_tokens > 0
 
 
-@pytest.mark.parametrize("name", names_for(LABELLED))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_constructor_does_nothing_and_the_fit_says_what_is_wrong_with_the_model(place, tiny_embedder, name):
     here = place(f"embedding_model: {tiny_embedder}\n")
     bench = Workbench(dataclasses.replace(here.task, model="./absent"))

@@ -28,6 +28,8 @@ class Entry:
     """What a report calls it."""
     written: str = ""
     """module:Class of what answers with a text, for the kinds of task that ask for one; empty where nothing does."""
+    needs: str = ""
+    """Key of the task file without which it is not tried; empty where it can always be."""
 
     def place_for(self, kind: str) -> str:
         """module:Class for a kind of task."""
@@ -40,7 +42,9 @@ LABELLED = "classification"
 CATALOGUE: dict[str, Entry] = {
     "majority": Entry("majority:Majority", "majority", "Most common label"),
     "classical": Entry("classical:Classical", "classical", "Classical classifier"),
-    "classical_embedding": Entry("embedding:ClassicalEmbedding", "classical", "Embeddings with a linear classifier"),
+    "classical_embedding": Entry(
+        "embedding:ClassicalEmbedding", "classical", "Embeddings with a linear classifier", needs="embedding_model"
+    ),
     "nearest": Entry("", "classical", "Nearest training answer", "nearest:Nearest"),
     "prompt_none": Entry("prompt:PromptNone", "prompt", "Prompt without instructions", "written:WrittenNone"),
     "prompt_instructions": Entry(
@@ -52,23 +56,23 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter", "written:WrittenTuned"),
     "cascade": Entry("cascade:Cascade", "cascade", "Cascade of two"),
+    "hosted": Entry("hosted.approach:Hosted", "hosted", "Hosted model", "hosted.written:WrittenHosted", "hosted"),
 }
-ON_REQUEST = ("classical_embedding",)
-"""What a trial judges only where the task says more than it must."""
 
 
 def names_for(kind: str) -> tuple[str, ...]:
-    """The approaches that can answer a kind of task."""
-    return tuple(name for name, entry in CATALOGUE.items() if entry.place_for(kind))
+    """The approaches that can answer any task of a kind."""
+    return tuple(name for name, entry in CATALOGUE.items() if entry.place_for(kind) and not entry.needs)
 
 
-DEFAULT = tuple(name for name in names_for(LABELLED) if name not in ON_REQUEST)
+DEFAULT = names_for(LABELLED)
 
 
 def default_names(task: Task) -> tuple[str, ...]:
-    """What a trial of this task judges where nothing is named: what can answer its kind and has what it needs."""
-    more = {"classical_embedding": task.embedding_model is not None and installed()}
-    return tuple(name for name in names_for(task.kind) if name not in ON_REQUEST or more[name])
+    """What a trial of this task judges where nothing is named: with what only some tasks have, such as an endpoint."""
+    able = (name for name, entry in CATALOGUE.items() if entry.place_for(task.kind))
+    there = (name for name in able if not (needs := CATALOGUE[name].needs) or getattr(task, needs) is not None)
+    return tuple(name for name in there if name != "classical_embedding" or installed())
 
 
 def members_of(task: Task) -> tuple[str, str]:
@@ -78,7 +82,7 @@ def members_of(task: Task) -> tuple[str, str]:
         TaskError: the task file names one that cannot be in it.
     """
     first, second = task.cascade or ("classical", "tuned")
-    known = [name for name in names_for(task.kind) if name != "cascade"]
+    known = [name for name, entry in CATALOGUE.items() if entry.place_for(task.kind) and name != "cascade"]
     for name in (first, second):
         if name not in known:
             where = f"{task.folder}/task.yaml: cascade"
@@ -102,7 +106,7 @@ def check_names(names: Sequence[str], kind: str = LABELLED) -> tuple[str, ...]:
             raise UsageError(
                 f"unknown approach {name!r}", where="--approaches", mend=suggestion(name, tuple(CATALOGUE))
             )
-        if name not in names_for(kind):
+        if not CATALOGUE[name].place_for(kind):
             able = ", ".join(names_for(kind))
             raise UsageError(f"{name} does not answer tasks of kind {kind}", where="--approaches", mend=f"use {able}")
     if not names:

@@ -35,6 +35,14 @@ def listed_instructions(
     return f"{told.strip()}\n\nCategories:\n{chr(10).join(lines)}".lstrip()
 
 
+def listed_conversation(task: Task, row: Example) -> Conversation:
+    """The task's instructions (or the row's own), the labels with their descriptions, then the row."""
+    own = next((turn.content for turn in row.history if turn.role == "system"), None)
+    earlier = [turn for turn in row.history if turn.role != "system"]
+    system = Message(role="system", content=listed_instructions(task, own))
+    return [system, *earlier, Message(role="user", content=row.text)]
+
+
 class Prompt:
     """What all prompts share."""
 
@@ -127,7 +135,4 @@ class PromptInstructions(Prompt):
     name = "prompt_instructions"
 
     def conversation(self, example: Example) -> Conversation:
-        own = next((turn.content for turn in example.history if turn.role == "system"), None)
-        earlier = [turn for turn in example.history if turn.role != "system"]
-        system = Message(role="system", content=listed_instructions(self.bench.task, own))
-        return [system, *earlier, Message(role="user", content=example.text)]
+        return listed_conversation(self.bench.task, example)

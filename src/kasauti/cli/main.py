@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from kasauti import __version__
 from kasauti.cli import (
+    advise,
     audit,
     calls,
     data,
@@ -52,6 +53,7 @@ from kasauti.core.progress import silent
 VERBS: dict[str, ModuleType] = {
     "demo": demo,
     "init": init,
+    "advise": advise,
     "audit": audit,
     "data": data,
     "plan": plan,

@@ -10,6 +10,7 @@ from kasauti.cli.command import CommandResult, add_skip_bad, check_model, left_o
 from kasauti.cli.draw import findings_lines, percent, table
 
 if TYPE_CHECKING:
+    from kasauti.approaches.hosted.estimate import Estimate
     from kasauti.core.progress import Progress
     from kasauti.core.types import Task
     from kasauti.decide.trial import Trial
@@ -18,7 +19,8 @@ EXACT = "exact_match"
 HELP = "fit every approach, judge all on the same test rows, give the verdict"
 ABOUT = """Fit every approach on the training rows, choose on the validation rows, judge all once on the same test
 rows, and say which to ship and why. The same command goes on with a trial that was cut off. Leaves
-.kasauti/trials/<id>/trial.json, report.html and predictions.parquet."""
+.kasauti/trials/<id>/trial.json, report.html and predictions.parquet. With --dry-run nothing is fitted, sent or written:
+it says which answers are there already, and what a hosted model's would cost."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="train what is tuned N times and report the spread (default: 1)",
     )
+    parser.add_argument("--dry-run", action="store_true", help="say what there is to do and to pay, and do nothing")
     add_skip_bad(parser)
 
 
@@ -41,6 +44,8 @@ def run(args: argparse.Namespace) -> CommandResult:
     task = open_task(args)
     names = approaches_of(args, task)
     check_seeds(args.seeds)
+    if args.dry_run:
+        return dry_run(task, names)
     said = check_trial(task, names)
     with lock(task):
         made = judge(task, names, args.progress, args.seeds)
@@ -65,14 +70,19 @@ def check_trial(task: Task, names: Sequence[str]) -> list[str]:
     Raises:
         UsageError: in one line.
     """
+    from kasauti.approaches.hosted.approach import endpoint_of
+    from kasauti.approaches.hosted.caller import api_key
     from kasauti.approaches.workbench import Workbench
     from kasauti.data.split import load_split
-    from kasauti.decide.fitted import asks_network
+    from kasauti.decide.fitted import asks_network, has_answers
 
     networks = [name for name in names if asks_network(task, name)]
-    _, findings = load_split(task)
+    split, findings = load_split(task)
+    bench = Workbench(task)
     if networks:
-        check_model(Workbench(task))
+        check_model(bench)
+    if "hosted" in names and not has_answers(bench, split, "hosted"):
+        api_key(endpoint_of(task))
     return left_out(findings)
 
 
@@ -83,6 +93,47 @@ def check_seeds(seeds: int) -> None:
 
     if not 1 <= seeds <= MOST:
         raise UsageError(f"{seeds} seeds", where="--seeds", mend=f"give a whole number from 1 to {MOST}")
+
+
+def dry_run(task: Task, names: Sequence[str]) -> CommandResult:
+    """What a trial would do, and what its hosted calls would cost."""
+    import dataclasses
+
+    from kasauti.approaches.catalogue import CATALOGUE, make
+    from kasauti.approaches.hosted.approach import Hosted
+    from kasauti.approaches.hosted.estimate import estimate
+    from kasauti.approaches.workbench import Workbench
+    from kasauti.data.conversation import load_out_of_scope
+    from kasauti.data.split import load_split
+    from kasauti.decide.fitted import has_answers
+
+    split, findings = load_split(task)
+    bench = Workbench(task)
+    there = {name: has_answers(bench, split, name) for name in names}
+    document: dict[str, Any] = {"approaches": [{"name": n, "answered": done} for n, done in there.items()]}
+    rows = [(name, CATALOGUE[name].title, "answered" if there[name] else "to do") for name in names]
+    lines = [*left_out(findings), *table(("approach", "what it is", "test rows"), rows)]
+    if "hosted" in names:
+        approach = make("hosted", bench)
+        assert isinstance(approach, Hosted)
+        fitting = approach.prepare(split.train).asked_to_fit(split.validation_calibrate)
+        found = estimate(approach, [*fitting, *split.test, *load_out_of_scope(task)])
+        document["hosted"] = {**dataclasses.asdict(found), "fits": found.fits}
+        lines += _estimate_lines(found)
+    return CommandResult({**document, "reading": left_out(findings)}, lines)
+
+
+def _estimate_lines(found: Estimate) -> list[str]:
+    missing = found.rows - found.answered
+    if not missing:
+        return [f"Hosted: all {found.rows:,} rows are answered; nothing would be sent. {found.spent:.2f} spent so far."]
+    room = "" if found.fits else " That is more than the cap leaves: it would stop there, and go on once it is raised."
+    return [
+        f"Hosted: the texts of {missing:,} rows would be sent to {found.endpoint} ({found.model}); "
+        f"{found.answered:,} are answered already.",
+        f"About {found.input_tokens:,} tokens in and {found.output_tokens:,} out: about {found.price:.2g}, at the very "
+        f"most {found.most:.2g}. Spent so far {found.spent:.2g}, cap {found.cap:g}.{room}",
+    ]
 
 
 def judge(task: Task, names: Sequence[str], progress: Progress, seeds: int = 1) -> Trial:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from kasauti.core.hosted import Endpoint
+
 
 class Ended(enum.StrEnum):
     """How an answer ended; measures and services treat each member differently."""
@@ -365,6 +367,8 @@ class Task:
     cascade: tuple[str, str] | None = None
     """The two approaches of the cascade, the cheap one first; None for classical and tuned."""
     seed: int = 42
+    hosted: Endpoint | None = None
+    """A hosted model to judge beside the others; None where there is none."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kasauti.approaches.catalogue import CATALOGUE, LABELLED, make, parts_of
+from kasauti.approaches.hosted.approach import identity
 from kasauti.approaches.workbench import Member, Workbench
 from kasauti.core.files import RunFolder, content_hash, read_json, write_json
 from kasauti.core.types import Approach, Ended, Example, Prediction, Split, Task
@@ -56,7 +57,7 @@ class Answers:
     fit_seconds: float
     about: dict[str, Any]
     device: str
-    """cpu or gpu."""
+    """cpu, gpu or hosted."""
 
 
 def asks_network(task: Task, name: str) -> bool:
@@ -92,6 +93,8 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
         parts |= {"format": PROMPT_FORMAT, "seed": task.seed}
         if name == "prompt_optimised":
             parts["search"] = dataclasses.asdict(task.prompt_search)
+    if CATALOGUE[name].family == "hosted":
+        parts |= {"asked": identity(task), "instructions": task.instructions, "descriptions": dict(task.labels)}
     if CATALOGUE[name].family == "tuned":
         parts["format"] = TUNED_FORMAT
         parts["recipe"] = dataclasses.asdict(bench.recipe_for(len(split.train)))
@@ -214,7 +217,8 @@ def _fit(bench: Workbench, approach: Approach, split: Split, folder: RunFolder, 
         {
             "name": approach.name,
             "fit_seconds": seconds,
-            "latencies": _latencies(approach, split.validation[:measured]),
+            # Whose answers are kept says itself how long its calls took: asked again they would come from the disk.
+            "latencies": getattr(approach, "call_seconds", None) or _latencies(approach, split.validation[:measured]),
             "about": dict(approach.about()),
             "device": _device(bench.task, approach.name),
         }
@@ -233,6 +237,8 @@ def _latencies(approach: Approach, rows: Sequence[Example]) -> list[float]:
 
 
 def _device(task: Task, name: str) -> str:
+    if CATALOGUE[name].family == "hosted":
+        return "hosted"
     if not asks_network(task, name):
         return "cpu"
     import torch

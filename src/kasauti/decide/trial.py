@@ -27,7 +27,7 @@ from kasauti.data.conversation import content, load_out_of_scope
 from kasauti.data.duplicates import nearest_across
 from kasauti.data.split import NEAR, load_split
 from kasauti.data.versions import looks, record_look
-from kasauti.decide.cost import Price, fit_cost, per_1k_calls, per_1k_from_seconds, per_hour
+from kasauti.decide.cost import Price, fit_cost, per_1k_calls, per_1k_from_seconds, per_1k_from_tokens, per_hour
 from kasauti.decide.curve import learning_curve
 from kasauti.decide.fitted import Answers, asks_network, fit_and_answer, fitted_key, has_answers
 from kasauti.decide.predictions import write_predictions
@@ -43,7 +43,7 @@ from kasauti.measure.slices import confused_pairs, label_next, low_examples, wro
 from kasauti.measure.statistics import score_measurement
 
 FORMAT = 2
-FITTED_ON = {"majority": ["train"]}
+FITTED_ON = {"majority": ["train"], "hosted": ["validation"]}
 """What each family reads; all others read both, prompts what training rows ask and not what they answer."""
 
 
@@ -161,11 +161,23 @@ def _answers(
     return answers, failed
 
 
-def _per_1k_calls(task: Task, one: Answers) -> float:
-    """From calls one at a time, as latency is; in batches a call is cheaper, and a hosted one is paid by tokens."""
-    if one.device == "hosted" or not one.latencies:
-        return per_1k_calls(one.predictions, task.business, one.device)
-    return per_1k_from_seconds(sum(one.latencies) / len(one.latencies), per_hour(task.business, one.device))
+def _price(task: Task, one: Answers) -> Price:
+    """From calls one at a time, as latency is: in batches a call is cheaper. A hosted one is paid by its tokens, at the
+    prices of today's task file, and its calibration rows are what it costs to fit."""
+    if one.device == "hosted":
+        fit = len(one.held_out) / 1000 * _by_tokens(task, one.held_out) if one.held_out else 0.0
+        return Price(per_1k_calls=_by_tokens(task, one.predictions), fit=fit)
+    fit = fit_cost(one.fit_seconds, task.business, one.device)
+    if not one.latencies:
+        return Price(per_1k_calls=per_1k_calls(one.predictions, task.business, one.device), fit=fit)
+    seconds = sum(one.latencies) / len(one.latencies)
+    return Price(per_1k_calls=per_1k_from_seconds(seconds, per_hour(task.business, one.device)), fit=fit)
+
+
+def _by_tokens(task: Task, given: Sequence[Prediction]) -> float:
+    tokens = ((p.input_tokens, p.output_tokens) for p in given)
+    used_in, used_out = (sum(side) / len(given) for side in zip(*tokens, strict=True))
+    return per_1k_from_tokens(used_in, used_out, task.business.hosted_per_1m_tokens)
 
 
 def _without_leaked(split: Split) -> list[int]:
@@ -187,10 +199,7 @@ def _entry(task: Task, split: Split, one: Answers, grades: Grades, clean: Sequen
     if clean:
         unseen = interval(score_measurement(grades.scores[list(clean)], grades.metric, task.seed))
         judged["accuracy_without_leaked"] = {**unseen, "rows": len(clean)}
-    price = Price(
-        per_1k_calls=_per_1k_calls(task, one),
-        fit=fit_cost(one.fit_seconds, task.business, one.device),
-    )
+    price = _price(task, one)
     return {
         "name": one.name,
         "family": CATALOGUE[one.name].family,
