@@ -73,6 +73,7 @@ def test_without_the_library_the_error_says_how_to_install_it(tiny_embedder, mon
 def test_it_is_judged_where_the_task_names_a_model_and_the_library_is_there(place, tiny_embedder, monkeypatch):
     task = place(f"embedding_model: {tiny_embedder}\n").task
     assert "classical_embedding" in default_names(task)
+    task = dataclasses.replace(task, hosted=None)
     assert default_names(dataclasses.replace(task, embedding_model=None)) == DEFAULT
     monkeypatch.setattr("kasauti.approaches.catalogue.installed", lambda: False)
     assert default_names(task) == DEFAULT

@@ -130,6 +130,7 @@ class Retrieval:
         texts = [content(row) for row in rows]
         vectors = None if embedder is None else embedder.embed(texts, progress, "retrieval: embed")
         self.index = Neighbours(rows, vectors)
+        self.offsets = []
         votes = self._choose_way(choose)
         asked = self._choose_count(train, choose)
         logs = self._corrected(asker.log_probabilities(calibrate, progress, "retrieval: calibrate"))

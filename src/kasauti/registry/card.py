@@ -11,7 +11,7 @@ from typing import Any
 WHAT = {
     "majority": "It gives the most common label of the training rows to every input. It reads nothing.",
     "classical": "A linear classifier over TF-IDF of words and characters. It needs no GPU and no language model.",
-    "classical_embedding": "A linear classifier over sentence embeddings, of the embedding model that the task names.",
+    "classical_embedding": "A linear classifier over sentence embeddings; it needs the task's embedding model.",
     "prompt": "An untrained language model, asked with a prompt; the answer is the most probable of the task's labels.",
     "retrieval": "A language model, asked with worked examples that are looked up for each input.",
     "tuned": "A language model with an adapter trained on the rows; the answer is the most probable of the labels.",
