@@ -203,6 +203,16 @@ def test_every_file_of_the_manifests_is_applied():
     )
 
 
+def test_every_query_is_one_that_prometheus_reads(tmp_path):
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    plain = [re.sub(r"\$__\w+", "5m", query) for query in QUERIES]
+    rules = [{"record": f"query:{at}", "expr": query} for at, query in enumerate(plain)]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}), encoding="utf-8")
+    done = subprocess.run(["promtool", "check", "rules", "rules.yml"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+
+
 @pytest.mark.parametrize(
     ("tool", "given"),
     [

@@ -20,7 +20,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("number", metavar="N", type=int, help="the version")
     parser.add_argument("--to", metavar="ENGINE", required=True, help="hf, vllm, gguf or ollama")
     parser.add_argument(
-        "-o", "--output", metavar="DIR", help="folder of the export (default: .kasauti/exports/N-<hash>-ENGINE)"
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="folder of the export (default: .kasauti/exports/N-<hash>-ENGINE, hf: .kasauti/merged/N-<hash>)",
     )
     parser.add_argument(
         "--weights", metavar="TYPE", default="f16", help="gguf, ollama: f32, bf16, f16 or q8_0 (default: f16)"

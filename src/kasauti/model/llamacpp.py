@@ -31,7 +31,7 @@ def installed() -> bool:
 
 
 class Runtime:
-    """A file in memory, on one thread; close it, or use it as a context.
+    """A file in memory, on as many threads as torch takes; close it, or use it as a context.
 
     Args:
         path: the GGUF file.
@@ -41,11 +41,13 @@ class Runtime:
         ModelError: llama.cpp is not installed, or cannot load the file.
     """
 
-    def __init__(self, path: str | Path, window: int, threads: int = 1) -> None:
+    def __init__(self, path: str | Path, window: int) -> None:
         if not installed():
             raise ModelError("llama.cpp is not installed", mend="pip install llama-cpp-python")
         import llama_cpp
+        import torch
 
+        self.name = f"llama.cpp (llama-cpp-python {llama_cpp.__version__})"
         self._context: Any = None
         self._model: Any = None
         self._c: Any = llama_cpp
@@ -58,7 +60,7 @@ class Runtime:
             raise ModelError("llama.cpp cannot load the file", where=str(path), mend="Export it again.")
         around = lib.llama_context_default_params()
         around.n_ctx, around.n_batch, around.n_ubatch = window, BATCH, BATCH
-        around.n_threads = around.n_threads_batch = threads
+        around.n_threads = around.n_threads_batch = torch.get_num_threads()
         self._context = lib.llama_init_from_model(self._model, around)
         if not self._context:
             raise ModelError(f"llama.cpp has no room for {window} tokens", where=str(path), mend="Free some memory.")

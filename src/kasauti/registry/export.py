@@ -121,7 +121,7 @@ def export_version(
     name = f"{number}-{version.sha256[:12]}-{kind}"
     target = Path(out) if out else Path(registry.task.folder) / STATE / "exports" / name
     kept = kept_proof(target, version, "export")
-    if kept is not None and kept.get("to") == to and (to == "vllm" or kept["weights"]["stored"] == weights):
+    if kept is not None and _is_the_same(kept, to, weights):
         return Exported(folder=target, proof=kept, line=str(kept["serve"]))
     source = Source(
         registry=registry, approach=approach, version=version, rows=proof_rows(registry, version), weights=weights,
@@ -153,6 +153,15 @@ def export_version(
             mend="Serve it with `kasauti serve`, or export it to another engine.",
         )
     return Exported(folder=target, proof=proof, line=str(proof["serve"]))
+
+
+def _is_the_same(kept: dict[str, Any], to: str, weights: str) -> bool:
+    """Whether an export that is there is the one that is asked for, and nothing more could be proved of it now."""
+    from kasauti.model import llamacpp
+
+    if to == "vllm" or kept.get("to") != to:
+        return kept.get("to") == to
+    return bool(kept["weights"]["stored"] == weights) and (kept["answers"] is not None or not llamacpp.installed())
 
 
 def prompts_proof(source: Source, template: str, tokenizer: Any) -> tuple[dict[str, Any], list[str]]:
@@ -200,7 +209,7 @@ def answers_proof(source: Source, runtime: Any, template: str, bos: str) -> tupl
     found = agreement(told[0], told[1], [place[row.answer or ""] for row in source.rows])
     tolerance = QUANTISED if source.weights == "q8_0" else TOLERANCES["half"]
     answers = {
-        "engine": "llama.cpp",
+        "engine": runtime.name,
         "rows": found.rows,
         "label_agreement": found.label_agreement,
         "largest_probability_drift": finite(found.largest_drift),
