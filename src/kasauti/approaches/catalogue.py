@@ -28,6 +28,8 @@ class Entry:
     """What a report calls it."""
     written: str = ""
     """module:Class of what answers with a text, for the kinds of task that ask for one; empty where nothing does."""
+    needs: str = ""
+    """Key of the task file without which it is not tried; empty where it can always be."""
 
     def place_for(self, kind: str) -> str:
         """module:Class for a kind of task."""
@@ -50,6 +52,7 @@ CATALOGUE: dict[str, Entry] = {
     "prompt_optimised": Entry(
         "optimised:PromptOptimised", "prompt", "Prompt with the best of a search", "optimised:WrittenOptimised"
     ),
+    "grounded": Entry("", "retrieval", "Prompt with retrieved documents", "grounded:Grounded", "knowledge"),
     "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter", "written:WrittenTuned"),
     "cascade": Entry("cascade:Cascade", "cascade", "Cascade of two"),
 }
@@ -58,8 +61,8 @@ ON_REQUEST = ("classical_embedding",)
 
 
 def names_for(kind: str) -> tuple[str, ...]:
-    """The approaches that can answer a kind of task."""
-    return tuple(name for name, entry in CATALOGUE.items() if entry.place_for(kind))
+    """The approaches that can answer any task of a kind."""
+    return tuple(name for name, entry in CATALOGUE.items() if entry.place_for(kind) and not entry.needs)
 
 
 DEFAULT = tuple(name for name in names_for(LABELLED) if name not in ON_REQUEST)
@@ -68,7 +71,9 @@ DEFAULT = tuple(name for name in names_for(LABELLED) if name not in ON_REQUEST)
 def default_names(task: Task) -> tuple[str, ...]:
     """What a trial of this task judges where nothing is named: what can answer its kind and has what it needs."""
     more = {"classical_embedding": task.embedding_model is not None and installed()}
-    return tuple(name for name in names_for(task.kind) if name not in ON_REQUEST or more[name])
+    able = [name for name, entry in CATALOGUE.items() if entry.place_for(task.kind)]
+    has = [name for name in able if not (needs := CATALOGUE[name].needs) or getattr(task, needs) is not None]
+    return tuple(name for name in has if name not in ON_REQUEST or more[name])
 
 
 def members_of(task: Task) -> tuple[str, str]:
@@ -102,7 +107,7 @@ def check_names(names: Sequence[str], kind: str = LABELLED) -> tuple[str, ...]:
             raise UsageError(
                 f"unknown approach {name!r}", where="--approaches", mend=suggestion(name, tuple(CATALOGUE))
             )
-        if name not in names_for(kind):
+        if not CATALOGUE[name].place_for(kind):
             able = ", ".join(names_for(kind))
             raise UsageError(f"{name} does not answer tasks of kind {kind}", where="--approaches", mend=f"use {able}")
     if not names:

@@ -17,6 +17,7 @@ from typing import Any
 from kasauti.core.acceptance import read_acceptance
 from kasauti.core.errors import TaskError
 from kasauti.core.files import atomic_write
+from kasauti.core.knowledge import read_knowledge
 from kasauti.core.names import suggestion
 from kasauti.core.scoring import format_columns, read_scoring
 from kasauti.core.searching import read_prompt_search
@@ -32,7 +33,7 @@ DEFAULT_MODEL = "kasauti/nano"
 _KEYS = (
     "name", "kind", "instructions", "input", "target", "labels", "fallback", "data", "group", "model",
     "chat_template", "train", "business", "metric", "schema", "code", "accept", "registry", "seed",
-    "embedding_model", "cascade", "prompt_search",
+    "embedding_model", "cascade", "prompt_search", "knowledge",
 )  # fmt: skip
 _REQUIRED = ("kind", "input", "target", "data")
 
@@ -112,6 +113,7 @@ def parse_task(
         registry=_optional(top, "registry"),
         embedding_model=_optional(top, "embedding_model"),
         cascade=_pair(top.get("cascade")),
+        knowledge=read_knowledge(top.get("knowledge")),
         seed=_seed(top.get("seed")),
     )
 
