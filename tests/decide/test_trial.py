@@ -197,13 +197,15 @@ def test_predictions_hold_every_answer_to_every_test_row(judged):
 
     table = pq.read_table(judged.folder / "predictions.parquet").to_pylist()
     assert len(table) == len(DEFAULT) * 30
-    assert set(table[0]) == {"approach", "id", "row", "truth", "answer", "ended", "confidence", "generated"}
+    columns = {"approach", "id", "row", "truth", "answer", "ended", "confidence", "generated", "score"}
+    assert set(table[0]) == columns
     for name in DEFAULT:
         rows = [row for row in table if row["approach"] == name]
         entry = next(one for one in judged.document["approaches"] if one["name"] == name)
         assert [row["row"] for row in rows] == list(range(1, 31))
         assert sum(row["truth"] == row["answer"] for row in rows) / 30 == pytest.approx(entry["accuracy"]["value"])
         assert all(0 <= row["confidence"] <= 1 for row in rows)
+        assert all(row["score"] == (row["truth"] == row["answer"]) for row in rows)
         writes = CATALOGUE[name].family in ("prompt", "retrieval", "tuned")
         assert all((row["generated"] is not None) == writes for row in rows)
 

@@ -54,6 +54,7 @@ CATALOGUE: dict[str, Entry] = {
     "prompt_optimised": Entry(
         "optimised:PromptOptimised", "prompt", "Prompt with the best of a search", "optimised:WrittenOptimised"
     ),
+    "grounded": Entry("", "retrieval", "Prompt with retrieved documents", "grounded:Grounded", "knowledge"),
     "tuned": Entry("tuned:Tuned", "tuned", "Tuned adapter", "written:WrittenTuned"),
     "cascade": Entry("cascade:Cascade", "cascade", "Cascade of two"),
     "hosted": Entry("hosted.approach:Hosted", "hosted", "Hosted model", "hosted.written:WrittenHosted", "hosted"),

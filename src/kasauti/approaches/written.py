@@ -57,6 +57,10 @@ class Written:
         """The network to ask."""
         return self.bench.loaded()
 
+    def window(self) -> int:
+        """Tokens that a prompt and its answer may have together."""
+        return self.bench.recipe.length
+
     def longest(self, train: Sequence[Example]) -> int:
         """Tokens that an answer may have.
 
@@ -65,7 +69,7 @@ class Written:
         """
         texts = [row.answer for row in train if row.answer]
         lengths = map(len, self.bench.tokenizer(texts, add_special_tokens=False)["input_ids"])
-        most, window = int(MORE * max(lengths, default=0)) + SLACK, self.bench.recipe.length
+        most, window = int(MORE * max(lengths, default=0)) + SLACK, self.window()
         if most >= window:
             raise SupervisionError(
                 f"answers of up to {most} tokens leave no room for a question in {window}",
@@ -96,7 +100,7 @@ class Written:
         from kasauti.model.prefix import compute_prefix
 
         loaded = self.loaded()  # loads the model, which is not part of an answer's time
-        renderer, limit = Renderer(self.bench.frozen, loaded.tokenizer), self.bench.recipe.length - self.most
+        renderer, limit = Renderer(self.bench.frozen, loaded.tokenizer), self.window() - self.most
         prompts = [renderer.render_prompt(self.conversation(example), limit=limit) for example in examples]
         done, began = 0, time.perf_counter()
         shared = _shared(prompts)

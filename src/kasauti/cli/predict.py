@@ -17,7 +17,8 @@ SHOWN = 5
 HELP = "answer every row of a file, in order; resumable with -o"
 ABOUT = """Answer every row of FILE with the champion version, or, before there is one, with what the newest trial
 ships. One JSON line a row: row, answer, confidence, probabilities (with --probabilities), labels (with
---sets), accepted. The answer is always one of the labels; accepted is false where the confidence is under
+--sets), sources (of an answer that rests on the task's documents), accepted. The answer is always one of the labels,
+where the task has some; accepted is false where the confidence is under
 the threshold that the trial chose on validation rows for what the task file says under accept (by default,
 that 95% of the accepted ones were right), and everywhere if no threshold did. With -o the same command goes on where
 it was cut off; without it the lines go to standard output. With --skip-bad a row that cannot be read has a line

@@ -18,6 +18,7 @@ from kasauti.core.acceptance import read_acceptance
 from kasauti.core.errors import TaskError
 from kasauti.core.files import atomic_write
 from kasauti.core.hosted import read_hosted
+from kasauti.core.knowledge import read_knowledge
 from kasauti.core.names import suggestion
 from kasauti.core.scoring import format_columns, read_scoring
 from kasauti.core.searching import read_prompt_search
@@ -33,7 +34,7 @@ DEFAULT_MODEL = "kasauti/nano"
 _KEYS = (
     "name", "kind", "instructions", "input", "target", "labels", "fallback", "data", "group", "model",
     "chat_template", "train", "business", "metric", "schema", "code", "accept", "registry", "seed",
-    "embedding_model", "cascade", "prompt_search", "hosted",
+    "embedding_model", "cascade", "prompt_search", "hosted", "knowledge",
 )  # fmt: skip
 _REQUIRED = ("kind", "input", "target", "data")
 
@@ -113,6 +114,7 @@ def parse_task(
         registry=_optional(top, "registry"),
         embedding_model=_optional(top, "embedding_model"),
         cascade=_pair(top.get("cascade")),
+        knowledge=read_knowledge(top.get("knowledge")),
         seed=_seed(top.get("seed")),
         hosted=read_hosted(top),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from kasauti.core.hosted import Endpoint
+from kasauti.core.knowledge import Knowledge
 
 
 class Ended(enum.StrEnum):
@@ -174,6 +175,8 @@ class Prediction:
     output_tokens: int = 0
     cost: float = 0.0
     """In the task's currency, for approaches whose calls are paid."""
+    sources: Sequence[str] = ()
+    """Documents that the answer rests on, for approaches that look in some."""
     log_mass: float | None = None
     """Logarithm of what the labels have together before they are made to sum to 1: for a network, of the probability
     that it answers with one of them at all; for a linear model, of the sum of its exponentiated margins (minus its
@@ -270,6 +273,12 @@ class Business:
     gpu_per_hour: float = 0.6
     cpu_per_hour: float = 0.1
     hosted_per_1m_tokens: Mapping[str, float] = field(default_factory=lambda: {"input": 2.5, "output": 10.0})
+    value_per_right_answer: float | None = None
+    """What one more right answer is worth; None lets accuracy alone decide."""
+    price_per_label: float = 0.0
+    """What labelling one row costs."""
+    labelled_rows: float | None = None
+    """Rows whose labels are paid for by whoever learns from training rows; None counts training and validation rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -360,6 +369,8 @@ class Task:
     scoring: Scoring = field(default_factory=Scoring)
     accept: Acceptance = field(default_factory=Acceptance)
     prompt_search: PromptSearch = field(default_factory=PromptSearch)
+    knowledge: Knowledge | None = None
+    """Documents that answers may rest on; None without any."""
     registry: str | None = None
     """Where the versions are: a folder relative to the task's, or an fsspec URL; None for `.kasauti/registry`."""
     embedding_model: str | None = None

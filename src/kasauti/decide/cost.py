@@ -4,7 +4,8 @@ Walks in: measured seconds, tokens and the prices of the task's `business` secti
 in which those prices are written. It does not know accuracy.
 
 Own machines are priced as seconds of one call x price of an hour, as if the machine did nothing but these calls one
-after the other: idle time makes a call dearer, batching cheaper. The cost of fitting is spread over `MONTHS` months.
+after the other: idle time makes a call dearer, batching cheaper. What is paid once, the fit and the labels, is spread
+over `MONTHS` months.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ MONTHS = 12.0
 """Months over which one fit is paid off: a year, after which the base model or the labels have moved on."""
 
 DEVICES = ("cpu", "gpu", "hosted")
+LEARNING = ("classical", "retrieval", "tuned", "cascade", "prompt_optimised")
+"""Families, and single approaches of others, that learn from the labels of training rows."""
+UNTAUGHT = ("grounded",)
+"""Approaches of those families that do not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,10 +34,17 @@ class Price:
     """Price of 1,000 calls."""
     fit: float = 0.0
     """Price of fitting it once."""
+    labels: float = 0.0
+    """Price of the labels that it learns from, paid once."""
+
+    @property
+    def once(self) -> float:
+        """What is paid whatever the volume: the fit and the labels."""
+        return self.fit + self.labels
 
     def monthly(self, calls_per_month: float, months: float = MONTHS) -> float:
-        """Price of a month at this volume, the fit spread over `months` months."""
-        return self.fit / months + self.per_1k_calls * calls_per_month / 1000
+        """Price of a month at this volume, fit and labels spread over `months` months."""
+        return self.once / months + self.per_1k_calls * calls_per_month / 1000
 
 
 def per_hour(business: Business, device: str) -> float:
@@ -98,14 +110,31 @@ def fit_cost(seconds: float, business: Business, device: str) -> float:
     return _not_negative("fit seconds", seconds) / 3600 * per_hour(business, device)
 
 
+def label_cost(name: str, family: str, rows: Mapping[str, int], business: Business) -> float:
+    """Price of the labels that an approach learns from.
+
+    Nothing for one that does not: a handful of rows to try a prompt on, and the test rows, are labelled whatever ships,
+    and the most common label is known without labelling them all.
+
+    Args:
+        name, family: of the approach.
+        rows: part to number of rows.
+    """
+    if name not in LEARNING and (family not in LEARNING or name in UNTAUGHT):
+        return 0.0
+    own = rows.get("train", 0) + rows.get("validation", 0)
+    return business.price_per_label * (own if business.labelled_rows is None else business.labelled_rows)
+
+
 def break_even(a: Price, b: Price, months: float = MONTHS) -> float | None:
     """Calls a month at which `a` and `b` cost the same, or None when one is cheaper at every volume.
 
-    Solves fit_a / months + n x a = fit_b / months + n x b for n > 0: above n the one with the cheaper call is cheaper.
+    Solves once_a / months + n x a = once_b / months + n x b for n > 0, where `once` is the fit and the labels: above n
+    the one with the cheaper call is cheaper.
     """
     if months <= 0:
         raise UsageError(f"{months} months is no time to pay off a fit", where="cost", mend="Give 1 month or more.")
-    up_front = (a.fit - b.fit) / months
+    up_front = (a.once - b.once) / months
     saved_per_call = (b.per_1k_calls - a.per_1k_calls) / 1000
     if up_front == 0 or saved_per_call == 0:
         return None

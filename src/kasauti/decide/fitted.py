@@ -22,6 +22,7 @@ from kasauti.approaches.hosted.approach import identity
 from kasauti.approaches.workbench import Member, Workbench
 from kasauti.core.files import RunFolder, content_hash, read_json, write_json
 from kasauti.core.types import Approach, Ended, Example, Prediction, Split, Task
+from kasauti.data.knowledge.index import documents_hash
 from kasauti.measure.schema import schema_of
 
 FORMAT = 2
@@ -34,7 +35,7 @@ LATENCY_ROWS, WRITTEN_ROWS = 60, 20
 """Validation rows that are answered one at a time to measure latency: with a label, and with a text (slower)."""
 NETWORKS = ("prompt", "retrieval", "tuned")
 """Families that need the model."""
-EMBEDDING = ("classical_embedding", "retrieval")
+EMBEDDING = ("classical_embedding", "retrieval", "grounded")
 """Approaches that use the task's embedding model."""
 
 
@@ -107,6 +108,8 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
         parts["seed"] = task.seed  # of the order in which rows are asked, and of folds
         if "search" in task.train:
             parts["search"] = task.train["search"]
+    if CATALOGUE[name].needs == "knowledge" and task.knowledge is not None:
+        parts["knowledge"] = documents_hash(task.folder, task.knowledge)
     return content_hash(parts)[:12]
 
 
@@ -267,5 +270,6 @@ def unpack(document: Mapping[str, Any]) -> list[Prediction]:
     for row in document["rows"]:
         given = row["probabilities"]
         probabilities = None if given is None else dict(zip(labels, given, strict=True))
-        made.append(Prediction(**{**row, "ended": Ended(row["ended"]), "probabilities": probabilities}))
+        read = {**row, "ended": Ended(row["ended"]), "probabilities": probabilities}
+        made.append(Prediction(**{**read, "sources": tuple(row.get("sources", ()))}))
     return made

@@ -27,22 +27,31 @@ from kasauti.data.conversation import content, load_out_of_scope
 from kasauti.data.duplicates import nearest_across
 from kasauti.data.split import NEAR, load_split
 from kasauti.data.versions import looks, record_look
-from kasauti.decide.cost import Price, fit_cost, per_1k_calls, per_1k_from_seconds, per_1k_from_tokens, per_hour
+from kasauti.decide.cost import (
+    Price,
+    fit_cost,
+    label_cost,
+    per_1k_calls,
+    per_1k_from_seconds,
+    per_1k_from_tokens,
+    per_hour,
+)
 from kasauti.decide.curve import learning_curve
+from kasauti.decide.errors import errors_of
 from kasauti.decide.fitted import Answers, asks_network, fit_and_answer, fitted_key, has_answers
 from kasauti.decide.predictions import write_predictions
 from kasauti.decide.seeds import FAMILY, sentences, spread_of
 from kasauti.decide.sureness import sureness
 from kasauti.decide.verdict import Judged, decide
+from kasauti.decide.worth import money_of
 from kasauti.measure import kinds
 from kasauti.measure.compare import compare_scores
 from kasauti.measure.grades import Grades, interval
 from kasauti.measure.kinds import classification
 from kasauti.measure.metrics import latency_ms
-from kasauti.measure.slices import confused_pairs, label_next, low_examples, wrong_examples
 from kasauti.measure.statistics import score_measurement
 
-FORMAT = 2
+FORMAT = 3
 FITTED_ON = {"majority": ["train"], "hosted": ["validation"]}
 """What each family reads; all others read both, prompts what training rows ask and not what they answer."""
 
@@ -82,8 +91,10 @@ def run_trial(task: Task, names: Sequence[str], progress: Progress = silent, *, 
     if not folder.finished or folder.result()["failed"]:
         _count_look(bench, split, names, folder, seeds)
         answers, failed = _answers(bench, split, names, strange)
-        document = _judge(bench, split, answers, failed, findings, seeds)
-        write_predictions(folder.path / "predictions.parquet", split.test, answers)
+        kind = kinds.load_kind(task.kind)
+        grades = {one.name: kind.grade(task, split.test, one.predictions) for one in answers}
+        document = _judge(bench, split, answers, grades, failed, findings, seeds)
+        write_predictions(folder.path / "predictions.parquet", split.test, answers, grades)
         _draw(folder, document)
         folder.finish(document)
     document = folder.result()
@@ -161,17 +172,20 @@ def _answers(
     return answers, failed
 
 
-def _price(task: Task, one: Answers) -> Price:
+def _price(task: Task, split: Split, one: Answers) -> Price:
     """From calls one at a time, as latency is: in batches a call is cheaper. A hosted one is paid by its tokens, at the
     prices of today's task file, and its calibration rows are what it costs to fit."""
+    labels = label_cost(one.name, CATALOGUE[one.name].family, _sizes(split), task.business)
     if one.device == "hosted":
         fit = len(one.held_out) / 1000 * _by_tokens(task, one.held_out) if one.held_out else 0.0
-        return Price(per_1k_calls=_by_tokens(task, one.predictions), fit=fit)
+        return Price(per_1k_calls=_by_tokens(task, one.predictions), fit=fit, labels=labels)
     fit = fit_cost(one.fit_seconds, task.business, one.device)
-    if not one.latencies:
-        return Price(per_1k_calls=per_1k_calls(one.predictions, task.business, one.device), fit=fit)
-    seconds = sum(one.latencies) / len(one.latencies)
-    return Price(per_1k_calls=per_1k_from_seconds(seconds, per_hour(task.business, one.device)), fit=fit)
+    if one.latencies:
+        seconds = sum(one.latencies) / len(one.latencies)
+        each = per_1k_from_seconds(seconds, per_hour(task.business, one.device))
+    else:
+        each = per_1k_calls(one.predictions, task.business, one.device)
+    return Price(per_1k_calls=each, fit=fit, labels=labels)
 
 
 def _by_tokens(task: Task, given: Sequence[Prediction]) -> float:
@@ -199,17 +213,19 @@ def _entry(task: Task, split: Split, one: Answers, grades: Grades, clean: Sequen
     if clean:
         unseen = interval(score_measurement(grades.scores[list(clean)], grades.metric, task.seed))
         judged["accuracy_without_leaked"] = {**unseen, "rows": len(clean)}
-    price = _price(task, one)
+    family = CATALOGUE[one.name].family
+    price = _price(task, split, one)
     return {
         "name": one.name,
-        "family": CATALOGUE[one.name].family,
+        "family": family,
         "label": CATALOGUE[one.name].title,
-        "fitted_on": FITTED_ON.get(CATALOGUE[one.name].family, ["train", "validation"]),
+        "fitted_on": FITTED_ON.get(family, ["train", "validation"]),
         **judged,
         "latency_ms": latency_ms([Prediction(answer=None, seconds=s) for s in one.latencies]) or judged["latency_ms"],
         "cost_per_1k_calls": price.per_1k_calls,
         "monthly_cost": price.monthly(task.business.calls_per_month),
         "fit_cost": price.fit,
+        "label_cost": price.labels,
         "fit_seconds": one.fit_seconds,
         "seconds_per_1k_calls": 1000 * sum(p.seconds for p in one.predictions) / max(1, len(one.predictions)),
         **sureness(task, split.validation_calibrate, one.held_out, split.test, one.predictions, one.strange),
@@ -221,14 +237,13 @@ def _judge(
     bench: Workbench,
     split: Split,
     answers: Sequence[Answers],
+    grades: Mapping[str, Grades],
     failed: Sequence[Mapping[str, str]],
     findings: Sequence[Finding],
     seeds: int,
 ) -> dict[str, Any]:
     task = bench.task
     clean = _without_leaked(split)
-    kind = kinds.load_kind(task.kind)
-    grades = {one.name: kind.grade(task, split.test, one.predictions) for one in answers}
     entries = [_entry(task, split, one, grades[one.name], clean) for one in answers]
     for entry, one in zip(entries, answers, strict=True):
         if (spread := spread_of(bench, split, one, seeds)) is not None:
@@ -237,7 +252,6 @@ def _judge(
     seen = max(1, looks(task.folder, split.test_sha256))
     judged = [Judged.from_entry(entry, len(split.test)) for entry in entries]
     verdict = decide(task, judged, comparisons, test_looks=seen)
-    shipped = next(one for one in answers if one.name == verdict.ship)
     confusion = next(e for e in entries if e["name"] == verdict.ship).get("confusion")
     because = [*verdict.because, *sentences(entries, verdict.margin)]
     needs = list(verdict.needs)
@@ -256,14 +270,22 @@ def _judge(
             "test_looks": seen,
             "leaked_rows": len(split.test) - len(clean),
             "out_of_scope_rows": len(answers[0].strange),
-            "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+            "rows": _sizes(split),
             "findings": [_plain(f) for f in _all_findings(task, split, findings)],
         },
         "model": _model(bench, [one.name for one in answers]),
         "approaches": [{k: v for k, v in entry.items() if k != "confusion"} for entry in entries],
         "comparisons": [dataclasses.asdict(c) for c in comparisons],
         "verdict": {**dataclasses.asdict(verdict), "because": because, "needs": needs},
-        "errors": _errors(task, split, shipped.predictions, grades[verdict.ship]),
+        "money": money_of(task.business, judged),
+        "errors": errors_of(
+            task,
+            split,
+            verdict.ship,
+            {one.name: one.predictions for one in answers},
+            {one.name: CATALOGUE[one.name].family for one in answers},
+            grades[verdict.ship].scores,
+        ),
         "confusion": confusion
         and {
             "approach": verdict.ship,
@@ -286,20 +308,8 @@ def _judge(
     }
 
 
-def _errors(task: Task, split: Split, given: Sequence[Prediction], grades: Grades) -> dict[str, Any]:
-    """`errors` of the shipped approach; texts are not confused in pairs."""
-    if task.kind != LABELLED:
-        low = low_examples(split.test, given, grades.scores)
-        return {"confused_pairs": [], "examples": [row["id"] for row in low], "rows": low, "label_next": []}
-    truth = [row.answer or "" for row in split.test]
-    counts = {label: sum(row.answer == label for row in split.train) for label in task.labels}
-    wrong = wrong_examples(split.test, given)
-    return {
-        "confused_pairs": confused_pairs(truth, given),
-        "examples": [row["id"] for row in wrong],
-        "rows": wrong,
-        "label_next": label_next(truth, given, counts),
-    }
+def _sizes(split: Split) -> dict[str, int]:
+    return {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
 
 
 def _dependent(task: Task, split: Split) -> list[str]:

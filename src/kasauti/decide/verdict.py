@@ -4,27 +4,25 @@ Walks in: the task (margin, volume), one `Judged` an approach, the `Comparison`s
 Walks out: a `Verdict` whose sentences carry their figures. It does not know rows, models or how anything was measured.
 
 The rule: ship the SIMPLEST approach that no other beats. To beat is to be better by more than the margin (observed) and
-outside the noise (exact McNemar, p < 0.05 after Holm's correction over all pairs). Cost and latency never overrule
-accuracy here; they are said, with the volume at which they turn.
+outside the noise (exact McNemar, p < 0.05 after Holm's correction over all pairs). Where the task says what a right
+answer is worth, a gain has to be worth its cost as well, and a cheaper approach beats a dearer one where it saves more
+than the accuracy that it may lose is worth: `field.Field.beats`. Otherwise cost and latency never overrule accuracy;
+they are said, with the volume at which they turn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from itertools import combinations
-from typing import Any
+from collections.abc import Sequence
 
-from kasauti.core.errors import KasautiError
-from kasauti.core.types import Comparison, Measurement, Task, Verdict
-from kasauti.decide.cost import MONTHS, Price, break_even
-from kasauti.measure.compare import swapped
+from kasauti.core.types import Comparison, Task, Verdict
+from kasauti.decide.cost import MONTHS, break_even
+from kasauti.decide.field import SIGNIFICANT, SIMPLICITY, Field, Judged, check
+from kasauti.decide.worth import Worth, amount, gain_costs, saving, too_dear
 from kasauti.measure.statistics import equivalent, rows_needed, rows_to_rule_out, smallest_detectable, smallest_mean
 
-SIGNIFICANT = 0.05
-"""Adjusted p-values under this are outside the noise."""
+__all__ = ["SIGNIFICANT", "SIMPLICITY", "Judged", "decide"]
+
 EXACT = "mcnemar_exact"
 """The test of answers that are right or wrong."""
 LEAST_ROWS = 200
@@ -37,87 +35,12 @@ PRACTICAL_ROWS = 100_000
 SHARES = ("exact_match", "pass@1")
 """Deciding figures that are a share of the rows."""
 
-SIMPLICITY: dict[str, int] = {
-    "majority": 0,  # no model: one answer for all
-    "classical": 1,  # milliseconds on one core, retrained in seconds, every weight can be read
-    "prompt": 2,  # nothing is trained; no instructions before instructions, in the order in which they are listed
-    "retrieval": 3,  # a prompt, and an index that has to be kept up to date
-    "tuned": 4,  # weights of one's own: a training set, a GPU, versions, retraining
-    "hosted": 5,  # someone else's model: data leaves the house, every call is paid, versions change by themselves
-    "cascade": 6,  # two of the above, and the rule between them
-}
-"""Family → place in the order of simplicity; within a family the order in which the approaches are listed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """What the verdict reads of one approach."""
-
-    name: str
-    family: str
-    """A key of `SIMPLICITY`."""
-    accuracy: Measurement
-    """The deciding metric on the test rows, with interval and number of rows."""
-    cost_per_1k_calls: float = 0.0
-    fit_cost: float = 0.0
-    p95_ms: float | None = None
-    """Milliseconds that 95% of the answers stayed under."""
-
-    @classmethod
-    def from_entry(cls, entry: Mapping[str, Any], rows: int) -> Judged:
-        """From an element of `approaches` in `trial.json` and the number of test rows."""
-        value, low, high = (float(entry["accuracy"][key]) for key in ("value", "low", "high"))
-        return cls(
-            name=entry["name"],
-            family=entry["family"],
-            accuracy=Measurement(metric=entry.get("metric", "exact_match"), value=value, low=low, high=high, rows=rows),
-            cost_per_1k_calls=float(entry["cost_per_1k_calls"]),
-            fit_cost=float(entry["fit_cost"]),
-            p95_ms=(entry.get("latency_ms") or {}).get("p95"),
-        )
-
-    @property
-    def price(self) -> Price:
-        """Its price, for break-even and a month."""
-        return Price(per_1k_calls=self.cost_per_1k_calls, fit=self.fit_cost)
-
-
-class _Field:
-    """All approaches from simple to complex, and every pair of them from either side."""
-
-    def __init__(self, judged: Sequence[Judged], comparisons: Sequence[Comparison], margin: float) -> None:
-        self.margin = margin
-        self.ordered = sorted(judged, key=lambda j: SIMPLICITY[j.family])  # stable: listed order within a family
-        self.rows = judged[0].accuracy.rows
-        self.level = SIGNIFICANT / max(1, len(comparisons))
-        self._pairs = {(c.a, c.b): c for c in comparisons} | {(c.b, c.a): swapped(c) for c in comparisons}
-
-    def pair(self, a: Judged, b: Judged) -> Comparison:
-        return self._pairs[a.name, b.name]
-
-    def beats(self, a: Judged, b: Judged) -> bool:
-        pair = self.pair(a, b)
-        return pair.p_adjusted < SIGNIFICANT and pair.difference > self.margin
-
-    def unbeaten(self, among: Sequence[Judged]) -> Judged:
-        """The simplest that none of the others beats; should each be beaten, the most accurate."""
-        for one in among:
-            if not any(self.beats(other, one) for other in among if other is not one):
-                return one
-        return max(among, key=lambda j: j.accuracy.value)
-
-    def simpler_than(self, a: Judged, b: Judged) -> bool:
-        return self.ordered.index(a) < self.ordered.index(b)
-
-    def others(self, one: Judged) -> list[Judged]:
-        return [j for j in self.ordered if j is not one]
-
 
 def decide(task: Task, judged: Sequence[Judged], comparisons: Sequence[Comparison], *, test_looks: int = 1) -> Verdict:
     """The verdict over approaches that were judged on the same test rows.
 
     Args:
-        task: `business.margin` and `business.calls_per_month` are read.
+        task: its `business` section is read.
         judged: the approaches that could be judged; failed ones are left out by the caller.
         comparisons: every pair of them, from `measure.compare.compare_all`.
         test_looks: how often these test rows have been looked at, this trial included.
@@ -125,8 +48,8 @@ def decide(task: Task, judged: Sequence[Judged], comparisons: Sequence[Compariso
     Raises:
         KasautiError: no approach, a name twice, an unknown family, a pair without comparison, different test rows.
     """
-    _check(judged, comparisons)
-    field = _Field(judged, comparisons, task.business.margin)
+    check(judged, comparisons)
+    field = Field(judged, comparisons, Worth.of(task.business))
     ship = field.unbeaten(field.ordered)
     rest = field.others(ship)
     runner_up = field.unbeaten(rest) if rest else None
@@ -135,7 +58,13 @@ def decide(task: Task, judged: Sequence[Judged], comparisons: Sequence[Compariso
     return Verdict(
         ship=ship.name,
         runner_up=runner_up.name if runner_up else None,
-        because=[*_reasons(field, ship), *on_tuning, *_resolution(field, ship), *_money(ship, runner_up, volume)],
+        because=[
+            *_reasons(field, ship),
+            *on_tuning,
+            *_worth(field, ship),
+            *_resolution(field, ship),
+            *_money(ship, runner_up, volume),
+        ],
         tuning_wins=wins,
         margin=field.margin,
         break_even_calls_per_month=break_even(ship.price, runner_up.price) if runner_up else None,
@@ -143,10 +72,10 @@ def decide(task: Task, judged: Sequence[Judged], comparisons: Sequence[Compariso
     )
 
 
-def _reasons(field: _Field, ship: Judged) -> list[str]:
+def _reasons(field: Field, ship: Judged) -> list[str]:
     sentences = [
         f"{ship.name} {_scored(ship, field.rows)}; it is the simplest approach "
-        f"that none beats by more than the margin of {_points(field.margin)} outside the noise."
+        f"that none beats by more than the margin of {_points(field.margin)} outside the noise{_at_what(field)}."
     ]
     for other in field.others(ship):
         # a simpler one is out because someone beats it: name the shipped one where it does, else the best that does
@@ -166,6 +95,29 @@ def _reasons(field: _Field, ship: Judged) -> list[str]:
     return sentences
 
 
+def _at_what(field: Field) -> str:
+    value = field.worth.value
+    if value is None:
+        return ""
+    return f", where a right answer is worth {amount(value)} and there are {field.worth.calls:,.0f} calls a month"
+
+
+def _worth(field: Field, ship: Judged) -> list[str]:
+    """Where money decided, and what the gain of the shipped one over the best simpler one costs."""
+    sentences = []
+    for other in field.others(ship):
+        pair = field.pair(other, ship)
+        if field.better(other, ship):
+            sentences.append(too_dear(field.worth, other.name, other.price, ship.name, ship.price, pair.difference))
+        elif field.simpler_than(other, ship) and field.beats(ship, other) and not field.better(ship, other):
+            sentences.append(saving(field.worth, ship.name, ship.price, other.name, other.price, -pair.high))
+    simpler = field.best_simpler(ship)
+    if simpler is not None and field.better(ship, simpler):
+        gain = field.pair(ship, simpler).difference
+        sentences += gain_costs(field.worth, ship.name, ship.price, simpler.name, simpler.price, gain)
+    return sentences
+
+
 def _reading(pair: Comparison, margin: float) -> str:
     """What a difference amounts to, in words."""
     size, sure = abs(pair.difference), pair.p_adjusted < SIGNIFICANT
@@ -181,7 +133,7 @@ def _reading(pair: Comparison, margin: float) -> str:
     )
 
 
-def _tuning(field: _Field, ship: Judged) -> tuple[bool, list[str]]:
+def _tuning(field: Field, ship: Judged) -> tuple[bool, list[str]]:
     """Whether tuning genuinely wins, and the sentence that says so."""
     tuned = [j for j in field.ordered if j.family == "tuned"]
     if not tuned:
@@ -193,9 +145,14 @@ def _tuning(field: _Field, ship: Judged) -> tuple[bool, list[str]]:
     unbeaten = [j.name for j in simpler if not field.beats(best, j)]
     if not unbeaten:
         still = "" if ship.family == "tuned" else f", and {ship.name} ships because it is better still"
-        return True, [f"Tuning wins: {best.name} beats every simpler approach by more than the margin{still}."]
+        how = " by more than the margin" if all(field.better(best, j) for j in simpler) else ", by accuracy or by cost"
+        return True, [f"Tuning wins: {best.name} beats every simpler approach{how}{still}."]
     if best is ship:
         return True, [f"Tuning wins: every simpler approach is beaten, though {_names(unbeaten)} not by {best.name}."]
+    if all(field.better(best, j) for j in simpler):
+        return False, [
+            f"Tuning does not win: {best.name} is better by more than the margin, but not worth what it costs."
+        ]
     return False, [f"Tuning does not win: {best.name} does not beat {_names(unbeaten)} by more than the margin."]
 
 
@@ -203,11 +160,14 @@ def _money(ship: Judged, runner_up: Judged | None, volume: float) -> list[str]:
     sentences = []
     for one in (ship, runner_up):
         if one is not None:
+            labels = f", {amount(one.label_cost)} for labels" if one.label_cost else ""
+            spread = "fit and labels" if labels else "the fit"
             speed = "" if one.p95_ms is None else f", and 95% of its answers come within {one.p95_ms:,.0f} ms"
             sentences.append(
-                f"{one.name} costs {_sum(one.cost_per_1k_calls)} per 1,000 calls and {_sum(one.fit_cost)} to fit: "
-                f"{_sum(one.price.monthly(volume))} a month at {volume:,.0f} calls, "
-                f"the fit spread over {MONTHS:.0f} months{speed}."
+                f"{one.name} costs {amount(one.cost_per_1k_calls)} per 1,000 calls and {amount(one.fit_cost)} to "
+                f"fit{labels}: "
+                f"{amount(one.price.monthly(volume))} a month at {volume:,.0f} calls, "
+                f"{spread} spread over {MONTHS:.0f} months{speed}."
             )
     calls = break_even(ship.price, runner_up.price) if runner_up else None
     if runner_up and calls is not None:
@@ -216,7 +176,7 @@ def _money(ship: Judged, runner_up: Judged | None, volume: float) -> list[str]:
     return sentences
 
 
-def _resolution(field: _Field, ship: Judged) -> list[str]:
+def _resolution(field: Field, ship: Judged) -> list[str]:
     """The smallest difference that these test rows could show."""
     if len(field.ordered) < 2:
         return []
@@ -230,12 +190,12 @@ def _resolution(field: _Field, ship: Judged) -> list[str]:
     ]
 
 
-def _open(field: _Field, ship: Judged) -> list[str]:
+def _open(field: Field, ship: Judged) -> list[str]:
     """Comparisons that more test rows could turn against the shipped approach."""
     sentences = []
     for other in field.others(ship):
         pair = field.pair(other, ship)
-        if field.simpler_than(other, ship) or pair.high <= field.margin or field.beats(other, ship):
+        if field.simpler_than(other, ship) or pair.high <= field.margin or field.better(other, ship):
             continue
         if pair.difference > field.margin:
             needed = _needed(pair, field.rows, field.level)
@@ -252,7 +212,7 @@ def _open(field: _Field, ship: Judged) -> list[str]:
     return sentences
 
 
-def _warnings(field: _Field, ship: Judged, test_looks: int) -> list[str]:
+def _warnings(field: Field, ship: Judged, test_looks: int) -> list[str]:
     sentences = []
     if field.rows < LEAST_ROWS:
         sentences.append(
@@ -264,8 +224,12 @@ def _warnings(field: _Field, ship: Judged, test_looks: int) -> list[str]:
             "Collect new test rows before the next decision."
         )
     if ship.family == "majority":
+        dear = any(field.better(other, ship) for other in field.others(ship))
         sentences.append(
-            f"No approach beats {ship.name} by more than the margin outside the noise, so nothing here is worth "
+            f"What is better than {ship.name} costs more than its right answers are worth: nothing here pays at this "
+            "volume and these prices."
+            if dear
+            else f"No approach beats {ship.name} by more than the margin outside the noise, so nothing here is worth "
             "shipping: look at the audit, label more rows, or try a stronger model."
         )
     for tuned, hosted in ((t, h) for t in field.ordered for h in field.ordered):
@@ -279,7 +243,7 @@ def _warnings(field: _Field, ship: Judged, test_looks: int) -> list[str]:
     return sentences
 
 
-def _cheaper(field: _Field, ship: Judged, volume: float) -> list[str]:
+def _cheaper(field: Field, ship: Judged, volume: float) -> list[str]:
     """Approaches proven equal within the margin that would cost less at this volume."""
     sentences = []
     for other in field.others(ship):
@@ -288,37 +252,10 @@ def _cheaper(field: _Field, ship: Judged, volume: float) -> list[str]:
         if saved > 0 and equivalent(pair.low, pair.high, field.margin):
             price = "" if field.simpler_than(other, ship) else ": take it if that is worth its being less simple"
             sentences.append(
-                f"{other.name} is equal to {ship.name} within the margin and saves {_sum(saved)} a month at "
+                f"{other.name} is equal to {ship.name} within the margin and saves {amount(saved)} a month at "
                 f"{volume:,.0f} calls{price}."
             )
     return sentences
-
-
-def _check(judged: Sequence[Judged], comparisons: Sequence[Comparison]) -> None:
-    if not judged:
-        raise KasautiError("no approach could be judged", where="verdict", mend="Read the failures in the trial.")
-    names = [j.name for j in judged]
-    for j in judged:
-        if j.family not in SIMPLICITY:
-            raise KasautiError(
-                f"family {j.family!r} of {j.name} has no place in the order of simplicity",
-                where="verdict",
-                mend=f"Use one of: {', '.join(SIMPLICITY)}.",
-            )
-        if names.count(j.name) > 1:
-            raise KasautiError(f"{j.name} stands twice", where="verdict", mend="Judge every approach once.")
-        if j.accuracy.rows != judged[0].accuracy.rows:
-            raise KasautiError(
-                f"{j.name} was judged on {j.accuracy.rows} rows, {names[0]} on {judged[0].accuracy.rows}",
-                where="verdict",
-                mend="Judge every approach on the same rows.",
-            )
-    have = {frozenset((c.a, c.b)) for c in comparisons}
-    for a, b in combinations(names, 2):
-        if frozenset((a, b)) not in have:
-            raise KasautiError(
-                f"{a} and {b} were not compared", where="verdict", mend="Pass the result of compare_all."
-            )
 
 
 def _smallest(pair: Comparison, rows: int, level: float) -> float | None:
@@ -367,11 +304,6 @@ def _points(share: float) -> str:
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def _sum(amount: float) -> str:
-    """Money: two decimals, or two significant figures where that would read 0.00."""
-    return f"{amount:,.2f}" if amount == 0 or abs(amount) >= 0.1 else f"{Decimal(f'{amount:.1e}'):f}"
 
 
 def _names(names: Sequence[str]) -> str:

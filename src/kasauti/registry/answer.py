@@ -1,7 +1,8 @@
 """Answers for every row of a file, in order; a file of answers that was cut off is gone on with.
 
 Walks in: a task, a file. Walks out: one JSON value a row: `row`, `answer`, `confidence`, `probabilities` and
-`labels` (on request), `accepted`. It does not know how an approach answers.
+`labels` (on request), `sources` (where the approach looks in documents), `accepted`. It does not know how an approach
+answers.
 
 While OUT is being made there are `OUT.part`, whole lines in chunks of `CHUNK`, each on disk before the next is begun,
 and `OUT.part.json`, the hash of what the lines depend on. The same command counts the whole chunks and goes on behind
@@ -213,6 +214,8 @@ def _answered(one: Answerer, given: Prediction, probabilities: bool, sets: bool)
         line["probabilities"] = None if table is None else {label: round(p, 6) for label, p in table.items()}
     if sets:
         line["labels"] = set_of(one.task, one.sets, given)
+    if getattr(one.approach, "cites", False):
+        line["sources"] = list(given.sources)
     return {**line, "accepted": is_accepted(given, one.threshold)}
 
 

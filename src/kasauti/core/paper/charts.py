@@ -1,4 +1,4 @@
-"""Charts with axes: a dot plot with intervals, a scatter with a logarithmic axis, lines.
+"""Charts with axes: a dot plot with intervals, a scatter with a logarithmic axis, lines, lines over two of those.
 
 Walks in: labelled values in the data's unit and a function that writes a value out. Walks out: an `Svg` of the asked
 width. It does not know what was measured. Marks are told apart by shape and by a label beside them, never by colour
@@ -19,6 +19,10 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 MANY = 10
 """Points of a line up to which each has its own tick; up to twice as many, each is a dot."""
+
+
+DECADES = 1e7
+"""A logarithmic upright axis spans no more than this: what costs less is drawn at its foot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +226,57 @@ def lines(
         canvas.text(
             right + 8, name_y + 4, fit(one.name, width - right - 8, 11), "small strong" if one.chosen else "small"
         )
+    return canvas.done()
+
+
+def log_lines(
+    series: Sequence[Series],
+    width: int,
+    *,
+    title: str,
+    says_x: Says,
+    says_y: Says,
+    x_name: str,
+    y_name: str,
+    crossings: Sequence[tuple[float, float, str]] = (),
+    marker: tuple[float, str] | None = None,
+    height: int = 330,
+) -> Svg:
+    """Lines over two logarithmic axes, named at their ends.
+
+    Args:
+        crossings: (x, y, what it says on hovering) of places where two lines meet, each a hollow dot.
+        marker: as in `lines`.
+    """
+    small = width < 480
+    longest = max((text_width(one.name, 11) for one in series), default=0)
+    left, top, base = (48.0 if small else 58.0), 30, height - 46
+    right = width - min(width * (0.34 if small else 0.3), longest + 16)
+    xs = [a for one in series for a, _ in one.points if a > 0]
+    low, high = log_domain(b for one in series for _, b in one.points)
+    x, y = Log(min(xs), max(xs), left, right), Log(max(low, high / DECADES), high, base, top)
+    told = "; ".join(f"{s.name}: " + ", ".join(f"{says_y(b)} at {says_x(a)}" for a, b in s.points[::8]) for s in series)
+    canvas = Canvas(width, height, title=title, desc="; ".join([told, *(tip for _, _, tip in crossings)]))
+    for tick in y.ticks(5):
+        canvas.line(left, y(tick), right, y(tick), "grid")
+        canvas.text(left - 8, y(tick) + 4, says_y(tick), "small muted end")
+    for tick in x.ticks(2 if small else 6):
+        canvas.line(x(tick), base, x(tick), base + 4)
+        canvas.text(x(tick), base + 18, says_x(tick), "small muted mid")
+    canvas.text((left + right) / 2, base + 38, x_name, "small muted mid")
+    canvas.text(0, 12, y_name, "small muted")
+    if marker:
+        at = x(marker[0])
+        anchor = "end" if at > (left + right) / 2 else ""
+        canvas.line(at, top - 6, at, base, "mark")
+        canvas.text(at + (-6 if anchor else 6), top - 4, marker[1], f"small muted halo {anchor}".strip())
+    for one in sorted(series, key=lambda s: s.chosen):
+        canvas.path([(x(a), y(b)) for a, b in one.points], f"curve {'chosen' if one.chosen else 'plain'}")
+    for a, b, tip in crossings:
+        canvas.circle(x(a), y(b), 4.5, "dot plain", tip=tip)
+    for one, name_y in zip(series, _apart([y(one.points[-1][1]) for one in series], 15), strict=True):
+        css = "small strong" if one.chosen else "small"
+        canvas.text(right + 8, name_y + 4, fit(one.name, width - right - 8, 11), css)
     return canvas.done()
 
 

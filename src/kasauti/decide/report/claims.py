@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kasauti.core.paper import words
-from kasauti.decide.report.read import Judged, Metric, Trial
+from kasauti.decide.report.read import Judged, Metric, Trial, sequence, table
 
 MANY_LOOKS = 5
 """Test rows looked at more often than this have become part of the choosing."""
@@ -91,6 +91,42 @@ def cost(trial: Trial) -> str:
     return said + (
         ". For each of the others, one of these costs no more and scores no less" if len(best) < len(real) else ""
     )
+
+
+def break_evens(trial: Trial) -> list[Mapping[str, Any]]:
+    """The break-even volumes of approaches that read the text, those of what is shipped first, then by volume."""
+    real = {one.name for one in trial.approaches if one.family != "majority"}
+    rows = [row for row in sequence(table(trial.raw, "money"), "break_even") if isinstance(row, Mapping)]
+    rows = [row for row in rows if {row.get("a"), row.get("b")} <= real and words.finite(row.get("calls_per_month"))]
+    ship = trial.ship.name if trial.ship else None
+    return sorted(rows, key=lambda row: (ship not in (row["a"], row["b"]), words.finite(row["calls_per_month"]) or 0.0))
+
+
+def break_even(trial: Trial, row: Mapping[str, Any]) -> str:
+    """One of them in words."""
+    above = row.get("cheaper_above")
+    below = row["b"] if above == row["a"] else row["a"]
+    return (
+        f"{trial.label(above)} costs less than {trial.label(below)} above "
+        f"{words.count(row.get('calls_per_month'))} calls a month"
+    )
+
+
+def volume(trial: Trial) -> str:
+    """Over cost a month against calls a month."""
+    money = table(trial.raw, "money")
+    own = words.finite(money.get("calls_per_month"))
+    priced = [one for one in trial.approaches if one.family != "majority" and one.monthly is not None]
+    if own is None or not priced:
+        return "Cost a month by calls a month"
+    cheapest = min(priced, key=lambda one: one.monthly or 0.0)
+    said = f"At {words.count(own)} calls a month {cheapest.label} is the cheapest"
+    turns = break_evens(trial)
+    ours = [row for row in turns if trial.ship is not None and trial.ship.name in (row["a"], row["b"])]
+    if ours:
+        first = break_even(trial, ours[0])
+        return f"{said}; {first.replace(cheapest.label, 'it', 1) if first.startswith(cheapest.label) else first}"
+    return said if turns else f"{said}; no two approaches cost the same at any volume"
 
 
 def comparisons(trial: Trial) -> str:

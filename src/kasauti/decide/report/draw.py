@@ -120,6 +120,42 @@ def cost(trial: Trial) -> Chart | None:
     return chart(title, draw, note="Dashed: the best score to be had for that money. Bars: 95% intervals.")
 
 
+def volume(trial: Trial) -> Chart | None:
+    """What each approach costs a month against the calls a month, and where two of them cost the same."""
+    money = table(trial.raw, "money")
+    real = [one for one in trial.approaches if one.family != "majority"]
+    lines = {str(row.get("approach")): _points(_rows(row, "points"), "calls", "cost") for row in _rows(money, "curve")}
+    series = [
+        charts.Series(one.label, lines[one.name], chosen=one.chosen) for one in real if len(lines.get(one.name, ())) > 1
+    ]
+    if len(series) < 2 or not any(cost > 0 for one in series for _, cost in one.points):
+        return None
+    crossings = [
+        (calls, cost, claims.break_even(trial, row))
+        for row in claims.break_evens(trial)
+        for calls, cost in _points([row], "calls_per_month", "monthly_cost")
+    ]
+    title, own = claims.volume(trial), words.finite(money.get("calls_per_month"))
+    marker = (own, f"your volume: {words.count(own)}") if own else None
+
+    def draw(width: int) -> Svg:
+        return charts.log_lines(
+            series,
+            width,
+            title=title,
+            says_x=words.count,
+            says_y=lambda v: words.price(v, trial.currency),
+            x_name="calls a month, each step ten times the last",
+            y_name="cost a month",
+            crossings=crossings,
+            marker=marker,
+        )
+
+    months = words.count(money.get("months"))
+    note = f"Dots: break-even, where two approaches cost the same. Fit and labels are spread over {months} months."
+    return chart(title, draw, note=note if crossings else note.partition(". ")[2])
+
+
 def reliability(one: Judged) -> Chart | None:
     """What an approach states against how often it is right."""
     if not one.bins:

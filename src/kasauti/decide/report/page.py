@@ -15,12 +15,8 @@ from kasauti.core.paper import words
 from kasauti.core.paper.findings import tally, worst_first
 from kasauti.core.paper.page import render
 from kasauti.decide.report import claims, draw
-from kasauti.decide.report.read import PAIR, WRONG, Judged, Trial, complete, read_trial, sequence, table
-
-READ_FIRST, READ_MORE = 12, 60
-"""Wrong rows shown at once, and shown at all: the rest is in predictions.parquet."""
-TEXT = 700
-"""Characters of a wrong row that are shown."""
+from kasauti.decide.report.errors import errors_part
+from kasauti.decide.report.read import Judged, Trial, complete, read_trial, sequence, table
 
 
 def render_report(trial: Mapping[str, Any]) -> str:
@@ -41,6 +37,8 @@ def render_report(trial: Mapping[str, Any]) -> str:
         "streaks": draw.streaks(read),
         "scores": draw.scores(read),
         "cost": draw.cost(read),
+        "volume": draw.volume(read),
+        "break_evens": [claims.break_even(read, row) for row in claims.break_evens(read)],
         "comparisons_claim": claims.comparisons(read),
         "calibration": _calibration(read),
         "coverage": draw.coverage(_sure(read)),
@@ -50,7 +48,7 @@ def render_report(trial: Mapping[str, Any]) -> str:
         "sets_claim": claims.sets(_sure(read)),
         "strange": [one for one in _sure(read) if one.strange],
         "strange_claim": claims.strange(_sure(read)),
-        "errors": _errors(read),
+        "errors": errors_part(read),
         "classes": _classes(read),
         "curves": [figure for figure in (draw.rows_curve(read), draw.epochs(read)) if figure],
         "findings": worst_first(sequence(table(trial, "data"), "findings")),
@@ -121,29 +119,6 @@ def _sure(trial: Trial) -> list[Judged]:
 def _distinct(found: list[Judged | None]) -> list[Judged]:
     there = [one for one in found if one is not None]
     return [one for index, one in enumerate(there) if one.name not in {other.name for other in there[:index]}]
-
-
-def _errors(trial: Trial) -> dict[str, Any]:
-    """Heat map, pairs, and rows to read; empty where the trial has none of them."""
-    part = table(trial.raw, "errors")
-    pairs, rows = complete(part, "confused_pairs", PAIR), complete(part, "rows", WRONG)
-    # the surest mistakes first: there a label or its definition is most often at fault
-    rows.sort(key=lambda one: -(words.finite(one.get("confidence")) or 0.0))
-    matrix = draw.confusion(trial)
-    if not (pairs or rows or matrix or sequence(part, "examples")):
-        return {}
-    return {
-        "matrix": matrix,
-        "pairs": pairs[:12],
-        "pairs_claim": claims.pairs(pairs) if pairs else "",
-        "most": max((words.finite(one.get("share_of_errors")) or 0.0 for one in pairs), default=0.0),
-        "first": rows[:READ_FIRST],
-        "more": rows[READ_FIRST:READ_MORE],
-        "shown": min(len(rows), READ_MORE),
-        "label_next": [str(one) for one in sequence(part, "label_next")],
-        "ids": [] if rows else list(sequence(part, "examples"))[:READ_MORE],
-        "text": TEXT,
-    }
 
 
 def _classes(trial: Trial) -> dict[str, Any]:

@@ -23,9 +23,8 @@ METRICS = {
     "rouge2": "ROUGE-2",
 }
 COMPARISON = ("a", "b", "difference", "low", "high", "p_value", "p_adjusted", "test")
-PAIR = ("truth", "predicted", "count", "share_of_errors")
 WRONG = ("id", "row", "text", "truth", "predicted", "confidence")
-"""Keys of the rows of three lists of trial.json."""
+"""Keys of the rows of two lists of trial.json."""
 SHARES = {"exact_match", "accuracy", "pass@1"}
 """Metrics that are a share of the rows, and so are written as per cent."""
 
@@ -107,6 +106,8 @@ class Judged:
     """Per 1,000 calls, in the task's currency."""
     monthly: float | None
     fit_cost: float | None
+    label_cost: float | None
+    """Of the labels that it learns from."""
     fit_seconds: float | None
     fitted_on: tuple[str, ...]
     bins: tuple[Bin, ...]
@@ -232,6 +233,7 @@ def _judged(raw: Mapping[str, Any], ship: Any) -> Judged:
         cost=number(raw.get("cost_per_1k_calls")),
         monthly=number(raw.get("monthly_cost")),
         fit_cost=number(raw.get("fit_cost")),
+        label_cost=number(raw.get("label_cost")),
         fit_seconds=number(raw.get("fit_seconds")),
         fitted_on=tuple(str(part) for part in sequence(raw, "fitted_on")),
         bins=tuple(_bin(one) for one in sequence(raw, "reliability") if _is_bin(one)),

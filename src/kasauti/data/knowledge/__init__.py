@@ -1,0 +1,1 @@
+"""Documents → chunks → an index that is kept up with them, and searched."""
