@@ -235,8 +235,18 @@ def _spike(
             )
             shown = [f"probability by chance {p:.1e}, alarm at {level:.1e}"]
             severity = Severity.WARN
-            best = p, Finding(
-                check=check, severity=severity, what=what, where=where, count=number, evidence=shown, why=why, mend=mend
+            best = (
+                p,
+                Finding(
+                    check=check,
+                    severity=severity,
+                    what=what,
+                    where=where,
+                    count=number,
+                    evidence=shown,
+                    why=why,
+                    mend=mend,
+                ),
             )
     return ([best[1]] if best else []), could
 

@@ -201,7 +201,9 @@ class Mail:
         except (smtplib.SMTPServerDisconnected, smtplib.SMTPConnectError) as error:
             raise ConnectionError(str(error)) from None
         except smtplib.SMTPResponseException as error:
-            said = error.smtp_error if isinstance(error.smtp_error, str) else error.smtp_error.decode("utf-8", "replace")
+            said = (
+                error.smtp_error if isinstance(error.smtp_error, str) else error.smtp_error.decode("utf-8", "replace")
+            )
             if 400 <= error.smtp_code < 500:
                 raise ConnectionError(f"it answered {error.smtp_code} {said}") from None
             raise self._refused(f"{error.smtp_code} {said}") from None

@@ -205,4 +205,3 @@ def share_above(calls: Array, hits: Array, bound: float) -> float:
         x2 = float((((k - n * found / total) ** 2) / (n * p * (1 - p))).sum())
         factor = max(1.0, x2 / float(chi2.ppf(SURE, freedom)))
     return float(np.clip(betainc(found / factor, (total - found) / factor + 1, bound), 0.0, 1.0))
-

@@ -154,9 +154,7 @@ def days_of(counts: Iterable[Count], since: datetime, until: datetime) -> list[D
         if 0 <= at < number:
             answers[at][one.category] += one.calls
             outcomes[at][one.outcome] += one.calls
-    return [
-        Day(start=since + at * DAY, answers=dict(answers[at]), outcomes=dict(outcomes[at])) for at in range(number)
-    ]
+    return [Day(start=since + at * DAY, answers=dict(answers[at]), outcomes=dict(outcomes[at])) for at in range(number)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -144,8 +144,6 @@ def newest_calls(log: CallLog, until: datetime, version: int | None) -> list[Cal
     return found
 
 
-
-
 def call_text(call: Call) -> str:
     """What a call says, as `content` of a row."""
     return "\n".join([*(turn.content for turn in call.history), *call.fields.values()])

@@ -43,7 +43,5 @@ def reviews_of(
     drawn: set[str] = set()
     for id, at, number, category, label, reason, _ in rows:
         drawn |= {id} if reason == SAMPLED else set()
-        last[id] = Review(
-            call=id, at=time_of(at), version=number, answered=category, label=label, sampled=id in drawn
-        )
+        last[id] = Review(call=id, at=time_of(at), version=number, answered=category, label=label, sampled=id in drawn)
     return list(last.values())
