@@ -173,14 +173,14 @@ def _cause(task: Task, asked: Asked, rows: Taught | None) -> tuple[str, str]:
     proof = _proof(folder)
     if rows is None and proof is None:
         mend = (
-            "Write your trainer's input_ids and labels as JSON lines and run `kasauti doctor --rows FILE`; or train with "
-            "`kasauti train`, which proves every row."
+            "Write your trainer's input_ids and labels as JSON lines and run `kasauti doctor --rows FILE`; or train "
+            "with `kasauti train`, which proves every row."
         )
         return "Prompts were taught, or the end of the turn was not: nothing proves this run's supervision", mend
     shown = f"{proof['rows']:,} rows are proved" if proof is not None else "the rows are right"
     mend = (
-        "Raise `train: {epochs: …}` in task.yaml and run `kasauti trial`; the service is not touched, as it scores labels "
-        "and writes nothing freely."
+        "Raise `train: {epochs: …}` in task.yaml and run `kasauti trial`; the service is not touched, as it scores "
+        "labels and writes nothing freely."
     )
     return f"The end of the turn is taught ({shown}), so too little was learnt of it", mend
 

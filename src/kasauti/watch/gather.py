@@ -13,17 +13,18 @@ from kasauti.calls.log import CallLog
 from kasauti.core.call import Call
 from kasauti.core.errors import KasautiError
 from kasauti.core.types import Split, Task
+from kasauti.data.checks.shift import LEAST
 from kasauti.data.conversation import content
 from kasauti.data.fix import masked
 from kasauti.data.split import load_split
 from kasauti.registry.versions import Registry, Version
-from kasauti.watch.alerts import HISTORY, SPANS
+from kasauti.watch.alerts import HISTORY, HOURS, SPANS
 from kasauti.watch.figures import DAY, WEEK, days_of
 from kasauti.watch.reviewed import reviews_of
-from kasauti.watch.seen import Baseline, Seen, Slot, Texts
-from kasauti.watch.shift import LEAST, SAMPLED
+from kasauti.watch.seen import SLOT, Baseline, Seen, Slot, Texts, slot_end
+from kasauti.watch.shift import SAMPLED
 
-SLOT = timedelta(minutes=30)
+HOUR = timedelta(hours=1)
 READ = 20_000
 """Calls that are read, the newest first, to find inputs to compare."""
 REVIEWED = 52 * WEEK
@@ -45,7 +46,7 @@ def gather(task: Task, log: CallLog, until: datetime, *, version: int | None = N
     end = slot_end(until)
     since = end - (HISTORY + max(SPANS)) * DAY
     counted = log.counts(since, end, version, offset=_offset(end))
-    latest = log.latencies(end - DAY, end, version)
+    latest = {hours: log.latencies(end - hours * HOUR, end, version).percentile(0.95) for hours in HOURS}
     found = version_of(task, version)
     return Seen(
         until=until,
@@ -53,19 +54,13 @@ def gather(task: Task, log: CallLog, until: datetime, *, version: int | None = N
         fallback=task.fallback,
         days=days_of(counted, since, end),
         slots=list(_slots(log, end, version)),
-        p95_ms=latest.percentile(0.95),
+        p95_ms={hours: ms for hours, ms in latest.items() if ms is not None},
         reviews=reviews_of(log, until - REVIEWED, until, version),
         baseline=None if found is None else baseline_of(found),
         texts=inputs(task, log, until, version) if texts else None,
         seed=task.seed,
         versions=sorted({one.version for one in counted if one.start >= end - DAY}),
     )
-
-
-def slot_end(until: datetime) -> datetime:
-    """The end of the half hour that a moment is in: calls are counted by half hours."""
-    whole = until.replace(minute=until.minute // 30 * 30, second=0, microsecond=0)
-    return whole if whole == until else whole + SLOT
 
 
 def _offset(end: datetime) -> timedelta:

@@ -50,15 +50,21 @@ class Going:
 
 
 def going_on(written: Sequence[Written], labels: Sequence[str]) -> Going:
-    """Texts that begin with a label and then say more; a text that is a label itself, or begins with none, is not."""
+    """Texts that begin with a label and then say more; a text that is a label itself, or begins with none, is not.
+
+    Text that is glued to a label (`refundrefund`) counts where the label is the right one and no label is so long: an
+    invented label has words in common with others.
+    """
     found, right = [], 0
     longest_first = sorted(labels, key=len, reverse=True)
+    longest = max(map(len, labels), default=0)
     known = {_plain(label) for label in labels}
     for one in written:
         text = _plain(one.text)
         if text.rstrip(".!") in known:
             continue
-        label = next((name for name in longest_first if _begins(text, _plain(name))), None)
+        glued = one.truth if len(text) > longest and one.truth and text.startswith(_plain(one.truth)) else None
+        label = next((name for name in longest_first if _begins(text, _plain(name))), glued)
         if label is not None:
             found.append(one)
             right += one.truth is not None and _plain(one.truth) == _plain(label)

@@ -20,8 +20,8 @@ from kasauti.core.types import Finding, Task
 from kasauti.watch.alerts import look as look_at
 from kasauti.watch.channels import Channel, Message
 from kasauti.watch.figures import DAY, WEEK, Figures, figures_of, groups_of, weeks_of
-from kasauti.watch.gather import gather, slot_end, version_of
-from kasauti.watch.seen import Seen
+from kasauti.watch.gather import gather, version_of
+from kasauti.watch.seen import Seen, slot_end
 from kasauti.watch.told import Quiet, Told
 from kasauti.watch.triggers import Trigger, triggers
 

@@ -47,15 +47,15 @@ def outside(
             check="production",
             severity=Severity.WARN,
             what=f"good on the test rows need not be good in production{_measured(log, version)}: inputs of calls are "
-            f"{'unlike' if deciding.clear else 'somewhat unlike'} the {named} rows (AUC {deciding.auc:.2f}{beside}; 0.5 "
-            f"is chance), and {deciding.unseen:.1%} of their words are new ({deciding.unseen_usual:.1%} by chance)",
+            f"{'unlike' if deciding.clear else 'somewhat unlike'} the {named} rows (AUC {deciding.auc:.2f}{beside}; "
+            f"0.5 is chance), and {deciding.unseen:.1%} of their words are new ({deciding.unseen_usual:.1%} by chance)",
             where="calls",
             count=deciding.rows[1],
             evidence=shift_evidence(deciding, named),
             why="A model knows the spelling, the mix of languages and the words of its training rows; the test rows "
             "measured it on inputs that callers do not send.",
-            mend="Label inputs like those shown, add some to the training data and keep some as `data: {test: …}`, then "
-            "run `kasauti trial`.",
+            mend="Label inputs like those shown, add some to the training data and keep some as `data: {test: …}`, "
+            "then run `kasauti trial`.",
         )
     ]
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kasauti.core.call import Outcome
+
+SLOT = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +106,8 @@ class Seen:
     """The oldest first, without a gap; the last ends at `until`."""
     slots: Sequence[Slot] = ()
     """The half hours of the last day, the oldest first."""
-    p95_ms: float | None = None
-    """95th percentile of the latency of the last day, milliseconds."""
+    p95_ms: Mapping[int, float] = field(default_factory=dict)
+    """95th percentile of the latency of the last so many hours, milliseconds."""
     reviews: Sequence[Review] = ()
     baseline: Baseline | None = None
     """Of the version that answers now."""
@@ -113,3 +115,9 @@ class Seen:
     seed: int = 42
     versions: Sequence[int] = field(default=())
     """Versions that answered in the last day."""
+
+
+def slot_end(until: datetime) -> datetime:
+    """The end of the half hour that a moment is in: calls are counted by half hours."""
+    whole = until.replace(minute=until.minute // 30 * 30, second=0, microsecond=0)
+    return whole if whole == until else whole + SLOT

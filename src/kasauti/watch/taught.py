@@ -140,8 +140,8 @@ def supervision(found: Taught, where: str) -> Finding | None:
         why="Nothing is learnt from a row without supervised tokens, as when a response template is not found."
         if missing
         else "The model learns to write prompts, or never learns to stop: it gives the right label and goes on.",
-        mend="Train with `kasauti train`: it finds the answer by comparing ids, supervises it with its end of turn, and "
-        "proves every row; `kasauti audit` shows each token. Elsewhere, supervise the answer and the end token only.",
+        mend="Train with `kasauti train`: it finds the answer by comparing ids, supervises it and its end of turn, "
+        "and proves every row; `kasauti audit` shows each token. Elsewhere, supervise the answer and the end token only.",
     )
 
 
@@ -179,7 +179,7 @@ def response_template(
             count=len(often),
             rows=often[:20],
             why="What users write then moves the border between prompt and answer.",
-            mend="Train with `kasauti train`: it compares the ids of prompt and conversation, and searches for nothing.",
+            mend="Train with `kasauti train`: it compares the ids of prompt and conversation, searching for nothing.",
         )
     return None
 
