@@ -1,6 +1,6 @@
 """A small SMTP server, a process of its own: prints its port, then every letter it took as a JSON line.
 
-    python mail_server.py [--busy N] [--refuse]      N connections are turned away with 421; recipients are refused
+python mail_server.py [--busy N] [--refuse]      N connections are turned away with 421; recipients are refused
 """
 
 from __future__ import annotations

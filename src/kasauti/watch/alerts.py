@@ -40,7 +40,7 @@ SPIKE = 1.5
 LATE = 0.05
 """Share of the answers that may take longer than the aim: a 95th percentile at the aim."""
 HOURS = (1, 6, 24)
-"""Stretches that are judged for latency; more than half of their half hours, and two, have to be slow, so that no single burst of
+"""Stretches that are judged for latency; most of their half hours, and two, have to be slow, so that no single burst of
 calls that wait for one another is an alert."""
 POINTS = 0.03
 """Fall of the accuracy that is told."""

@@ -69,13 +69,22 @@ def taught(rows: Sequence[tuple[Ids, Ids]], frozen: FrozenTemplate, tokenizer: P
 def answer_start(ids: Ids, frozen: FrozenTemplate, tokenizer: PreTrainedTokenizerBase) -> int:
     """Where the last answer begins: behind the last header of an assistant's turn, found in the text and not among the
     ids, which may be cut otherwise there; 1 where there is none (the row was cut)."""
-    lead = frozen.frame.lead
-    if not lead.strip():
-        before = frozen.frame.before_id
-        found = [at for at, one in enumerate(ids) if one == before]
-        return found[-1] + 1 if found else 1
-    at = _text(tokenizer, ids).rfind(lead)
-    return 1 if at < 0 else _place(tokenizer, ids, at + len(lead))
+    ends = [at for at, one in enumerate(ids) if one == frozen.frame.end_id]
+    inside = list(ids[: ends[-1]]) if ends else list(ids)
+    header = _header(frozen, tokenizer)
+    at = _text(tokenizer, inside).rfind(header) if header else -1
+    return 1 if at < 0 else _place(tokenizer, inside, at + len(header))
+
+
+def _header(frozen: FrozenTemplate, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What stands at the end of every prompt, whatever the user says."""
+    prompts = [list(probe.prompt_ids) for probe in frozen.probes]
+    if len(prompts) < 2:
+        return frozen.frame.lead
+    alike = 0
+    while alike < min(map(len, prompts)) and len({prompt[-1 - alike] for prompt in prompts}) == 1:
+        alike += 1
+    return _text(tokenizer, prompts[0][len(prompts[0]) - alike :]) if alike else ""
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> str:
@@ -141,7 +150,7 @@ def supervision(found: Taught, where: str) -> Finding | None:
         if missing
         else "The model learns to write prompts, or never learns to stop: it gives the right label and goes on.",
         mend="Train with `kasauti train`: it finds the answer by comparing ids, supervises it and its end of turn, "
-        "and proves every row; `kasauti audit` shows each token. Elsewhere, supervise the answer and the end token only.",
+        "and proves every row; `kasauti audit` shows each token. Elsewhere, supervise the answer and its end only.",
     )
 
 
@@ -197,7 +206,7 @@ def _not_found(
     at = text.rfind(template)
     evidence = [f"alone it is {_shown(tokenizer, alone)} = {list(alone)}"]
     if at < 0:
-        lead = frozen.frame.lead or text[max(0, len(text) - 40) :]
+        lead = _header(frozen, tokenizer) or frozen.frame.lead
         cause = f"the chat template does not write it: before an answer stands {lead!r}"
         step = f"give your trainer {lead!r}"
     else:
