@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import complaints, task_text, write_rows
+from tests.conftest import complaints
+from tests.train.test_watch import examples, run
 from tests.watch.conftest import NOW, call
 
 from kasauti.approaches.workbench import Workbench
 from kasauti.chat.supervise import IGNORED, supervise_rows
 from kasauti.core.errors import DataError, UsageError
+from kasauti.core.files import RunFolder
 from kasauti.core.task import load_task
 from kasauti.core.types import Severity
 from kasauti.data.conversation import messages
@@ -115,24 +118,20 @@ def test_what_a_trial_left_is_read_too(healthy):
     assert "epochs" in found.mend
 
 
-def test_a_run_that_learnt_its_rows_by_heart_is_named_first(tmp_path, tiny_model):
-    from kasauti.cli.main import main
-
-    draw, folder = random.Random(0), tmp_path / "task"
-    folder.mkdir()
-    texts, labels = zip(*complaints(60, 1), strict=True)
-    write_rows(folder / "train.csv", list(zip(texts, draw.sample(labels, len(labels)), strict=True)))
-    settings = "train: {epochs: 12, batch: 8, r: 16, learning_rate: 0.02, patience: 0}"
-    text = task_text(tiny_model, test=False).replace("train: {epochs: 1, batch: 16, r: 4}", settings)
-    (folder / "task.yaml").write_text(text)
-    assert main(["train", "--task", str(folder)]) == 0
-    task = load_task(folder)
-    first = diagnose(task, Asked(), None, NOW).findings[0]
-    assert first.check == "overfitting"
-    assert "validation loss turned up" in first.what
-    assert "kasauti train" in first.mend
-    run = next(folder.glob(".kasauti/runs/*"))
-    assert diagnose(task, Asked(run=run), None, NOW).findings[0] == first
+def test_a_run_that_learnt_its_rows_by_heart_is_named_first(healthy, tmp_path):
+    rows, out = examples(48, shuffled=True), tmp_path / "out"
+    out.mkdir()
+    trained = run(out, rows=rows, shuffled=True, epochs=40, learning_rate=2e-2, patience=6, dropout=0.0)
+    (found,) = diagnose(healthy, Asked(run=out / "checkpoints"), None, NOW).findings  # the trainer's own log
+    assert found.check == "overfitting"
+    assert "validation loss turned up after epoch" in found.what
+    assert "kasauti train" in found.mend
+    assert f"epochs: {min(trained.curve, key=lambda one: one['validation_loss'])['epoch']:g}" in found.mend
+    findings = [{**dataclasses.asdict(one), "severity": one.severity.value} for one in trained.findings]
+    mine = RunFolder(healthy.folder, "runs", "newest", mark="run.json").make()
+    mine.finish({"curve": trained.curve, "findings": findings, "recipe": {}})
+    first = diagnose(healthy, Asked(), None, NOW).findings[0]  # and a run of the task
+    assert (first.check, first.what) == ("overfitting", found.what)
 
 
 def test_the_log_of_another_trainer_is_read(healthy, tmp_path):
