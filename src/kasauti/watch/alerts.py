@@ -46,7 +46,7 @@ POINTS = 0.03
 """Fall of the accuracy that is told."""
 ACCURACY_LEVEL = 0.01
 """How often it is told within a year with nothing wrong."""
-_BASELINE_ERROR = 0.8
+BASELINE_ERROR = 0.8
 """Share of `ACCURACY_LEVEL` that is spent on the baseline being measured, not known; the rest is for the reviews. A
 tighter bound of the baseline is worth more than a lower bound of the bets."""
 RECENT = 4
@@ -264,8 +264,8 @@ def accuracy(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
     if base is None or not base.rows:
         return [], {"judged": False}
     weeks = weeks_of(seen.reviews, base.version)
-    floor = floor_of(base.right, base.rows, ACCURACY_LEVEL * _BASELINE_ERROR)
-    level = ACCURACY_LEVEL * (1 - _BASELINE_ERROR)
+    floor = floor_of(base.right, base.rows, ACCURACY_LEVEL * BASELINE_ERROR)
+    level = ACCURACY_LEVEL * (1 - BASELINE_ERROR)
     could: dict[str, Any] = {
         "judged": bool(weeks),
         "baseline": base.accuracy,
