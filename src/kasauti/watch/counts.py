@@ -178,7 +178,7 @@ def sees(usual: History, totals: Array, times: float, level: float) -> tuple[lis
             if found >= POWER and least[at] <= n and usual.share[at] > 0 and usual.share[at] * factor <= 1:
                 grown[at] = factor
     gone = tails(usual, np.zeros_like(usual.share), totals)[1] <= level
-    return grown, [bool(one) and share > 0 for one, share in zip(gone, usual.share, strict=True)]
+    return grown, [bool(one and share > 0) for one, share in zip(gone, usual.share, strict=True)]
 
 
 def share_above(calls: int, hits: int, bound: float) -> float:
