@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
 from kasauti.calls.log import CallLog
-from kasauti.calls.rows import us_of
-from kasauti.calls.schema import reviews
+from kasauti.calls.reviews import Reviews, Wish
 from kasauti.core.call import Call
 from kasauti.core.types import Ended, Prediction
-from kasauti.watch.reviewed import SAMPLED
+from kasauti.watch.reviewed import RANDOM
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -50,16 +48,11 @@ def log(tmp_path: Path) -> Iterator[CallLog]:
 def review(log: CallLog) -> Callable[..., None]:
     """`review({"c1": "card"})`: a person says so of these calls."""
 
-    def decide(labels: dict[str, str], reason: str = SAMPLED, round: int = 1) -> None:
-        rows = [
-            {
-                "call_id": id, "round": round, "reason": reason, "priority": 0.0, "offered": us_of(NOW),
-                "reviewer": "asha", "label": label, "decided": us_of(NOW),
-            }
-            for id, label in labels.items()
-        ]  # fmt: skip
-        with log.database.write() as connection:
-            connection.execute(insert(reviews), rows)
+    def decide(labels: dict[str, str], reason: str = RANDOM, round: int = 1) -> None:
+        queue, who = Reviews(log), f"reviewer {round}"
+        queue.offer([Wish(call_id=id, reason=reason, round=round) for id in labels])
+        for loan in queue.lend(who, most=len(labels)):
+            queue.decide(loan.review, who, labels[loan.call.id])
 
     return decide
 

@@ -1,20 +1,17 @@
-"""Reviews as the call log keeps them.
+"""What reviewers decided, one review a call.
 
-Walks in: a call log. Walks out: `Review`s, one a call. It does not know who reads calls, or which are handed out.
+Walks in: a call log. Walks out: `Review`s. It does not know who reads calls, or which are handed out.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select
-
 from kasauti.calls.log import CallLog
-from kasauti.calls.rows import time_of, us_of
-from kasauti.calls.schema import calls, reviews
+from kasauti.calls.reviews import Reviews
 from kasauti.watch.seen import Review
 
-SAMPLED = "sampled"
+RANDOM = "random"
 """`reason` of a review whose call was drawn at random; only these say what the accuracy of all calls is."""
 
 
@@ -23,25 +20,29 @@ def reviews_of(
 ) -> list[Review]:
     """Decided reviews of calls that were answered from `since` on and before `until`, in order of the calls' times.
 
-    Where a second reviewer has decided too, the second decision is the one that counts.
+    Where a second reviewer has decided too, the second decision is the one that counts. A call that has expired since
+    is still judged: what it was answered is kept with the decision.
 
     Raises:
         StorageError: the database cannot be reached.
     """
-    columns = (calls.c.id, calls.c.at, calls.c.version, calls.c.category, reviews.c.label, reviews.c.reason)
-    query = select(*columns, reviews.c.round).join(reviews, reviews.c.call_id == calls.c.id)
-    query = query.where(reviews.c.decided.is_not(None), reviews.c.label.is_not(None))
-    if since is not None:
-        query = query.where(calls.c.at >= us_of(since))
-    if until is not None:
-        query = query.where(calls.c.at < us_of(until))
-    if version is not None:
-        query = query.where(calls.c.version == version)
-    with log.database.read() as connection:
-        rows = connection.execute(query.order_by(calls.c.at, calls.c.seq, reviews.c.round)).all()
-    last: dict[str, Review] = {}
+    last: dict[str, tuple[int, Review]] = {}
     drawn: set[str] = set()
-    for id, at, number, category, label, reason, _ in rows:
-        drawn |= {id} if reason == SAMPLED else set()
-        last[id] = Review(call=id, at=time_of(at), version=number, answered=category, label=label, sampled=id in drawn)
-    return list(last.values())
+    for one in Reviews(log).decisions(since):
+        if one.answered is None or one.version is None or one.called is None:
+            continue
+        inside = (since is None or one.called >= since) and (until is None or one.called < until)
+        if not inside or version not in (None, one.version):
+            continue
+        drawn |= {one.call_id} if one.reason == RANDOM else set()
+        made = Review(
+            call=one.call_id,
+            at=one.called,
+            version=one.version,
+            answered=one.answered,
+            label=one.label,
+            sampled=one.call_id in drawn,
+        )
+        if one.call_id not in last or one.round >= last[one.call_id][0]:
+            last[one.call_id] = (one.round, made)
+    return sorted((made for _, made in last.values()), key=lambda one: (one.at, one.call))
