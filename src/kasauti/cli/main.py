@@ -27,6 +27,7 @@ from kasauti.cli import (
     calls,
     data,
     demo,
+    doctor,
     export,
     init,
     keys,
@@ -42,6 +43,7 @@ from kasauti.cli import (
     train,
     trial,
     versions,
+    watch,
 )
 from kasauti.cli.command import CommandResult, add_common
 from kasauti.cli.draw import Draw
@@ -72,6 +74,8 @@ VERBS: dict[str, ModuleType] = {
     "serve": serve,
     "keys": keys,
     "calls": calls,
+    "watch": watch,
+    "doctor": doctor,
 }
 """Verb → its module: HELP (one line), ABOUT (a paragraph), `add(parser)`, `run(args)`."""
 

@@ -153,9 +153,14 @@ def script_mix(texts: Sequence[str]) -> dict[str, str]:
     mixed = 0
     for text in texts:
         counts.update(scripts(text))
-        mixed += len(_HINDI.intersection(re.findall(r"[a-z]+", text.lower()))) >= _TELLS
+        mixed += is_mixed(text)
     rows = {f"{name} script": share(number, len(texts)) for name, number in counts.items()}
     return {**rows, "Hindi in Latin script": share(mixed, len(texts))}
+
+
+def is_mixed(text: str) -> bool:
+    """Whether a text holds Hindi in Latin script."""
+    return len(_HINDI.intersection(re.findall(r"[a-z]+", text.lower()))) >= _TELLS
 
 
 def scripts(text: str) -> set[str]:
