@@ -99,6 +99,8 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
     if CATALOGUE[name].family == "tuned":
         parts["format"] = TUNED_FORMAT
         parts["recipe"] = dataclasses.asdict(bench.recipe_for(len(split.train)))
+        if "search" in task.train:
+            parts["search"] = task.train["search"]
     if name in EMBEDDING and bench.embedder is not None:
         parts["embeddings"] = bench.embedder.sha256
     if name == "cascade":
@@ -106,8 +108,6 @@ def fitted_key(bench: Workbench, split: Split, name: str) -> str:
         parts["margin"] = task.business.margin  # what its threshold may lose
     if name in ("cascade", "retrieval"):
         parts["seed"] = task.seed  # of the order in which rows are asked, and of folds
-        if "search" in task.train:
-            parts["search"] = task.train["search"]
     if CATALOGUE[name].needs == "knowledge" and task.knowledge is not None:
         parts["knowledge"] = documents_hash(task.folder, task.knowledge)
     return content_hash(parts)[:12]
