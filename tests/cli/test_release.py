@@ -1,4 +1,4 @@
-"""register, promote, rollback, merge, push and keys through the command line."""
+"""register, promote, rollback, merge, export, push and keys through the command line."""
 
 import json
 
@@ -40,6 +40,8 @@ def test_a_canary_is_named_and_withdrawn(kasauti, two):
         (["promote", "x"], "'x'"),
         (["rollback"], "there is no earlier champion to go back to"),
         (["merge", "1"], "there is no version 1"),
+        (["export", "1", "--to", "gguf"], "there is no version 1"),
+        (["export", "1", "--to", "onnx"], "there is no export to 'onnx'"),
         (["push", "1"], "where to is not said"),
         (["push", "1", "--hub", "a", "--mlflow", "b"], "where to is not said"),
         (["serve"], "there is no version to serve"),
