@@ -38,7 +38,7 @@ STEPS: dict[str, Known] = {
         use_when="the task is within the model's ability, the format can be said in words, it fits the context, and "
         "the volume is low",
         not_when="the answer needs facts that the model lacks, or a consistency that instructions do not give",
-        next="kasauti trial --approaches majority,prompt_none,prompt_instructions",
+        next="kasauti trial --approaches majority,prompt_instructions,prompt_optimised",
     ),
     "retrieval": Known(
         title="Retrieval (RAG)",
@@ -46,7 +46,7 @@ STEPS: dict[str, Known] = {
         days=(5, 10),
         use_when="the answer needs facts that are not in the model, the content changes, or sources have to be cited",
         not_when="the model knows enough and gets the form wrong: documents do not teach a form",
-        next="gather the documents or rows that an answer may stand on; index, measure, cite",
+        next="documents: `knowledge` in task.yaml; labelled rows: kasauti trial --approaches majority,retrieval",
     ),
     "hosted": Known(
         title="Hosted model with the best prompt",
