@@ -35,7 +35,7 @@ def test_at_a_low_volume_the_answer_is_a_prompt_and_the_verdict_says_so(task, ju
     assert said(
         few.because, "The volume is too low for it", "below 1,993 calls a month prompt-instructions is the answer"
     )
-    assert said(few.because, "Tuning does not win", "not worth what it costs")
+    assert said(few.because, "Tuning does not win: tuned is better than", "not worth what it costs more")
 
     many = decide(at(task, calls_per_month=300_000, value_per_right_answer=0.2), *judged)
     assert (many.ship, many.tuning_wins) == ("tuned", True)

@@ -149,11 +149,11 @@ def _tuning(field: Field, ship: Judged) -> tuple[bool, list[str]]:
         return True, [f"Tuning wins: {best.name} beats every simpler approach{how}{still}."]
     if best is ship:
         return True, [f"Tuning wins: every simpler approach is beaten, though {_names(unbeaten)} not by {best.name}."]
-    if all(field.better(best, j) for j in simpler):
-        return False, [
-            f"Tuning does not win: {best.name} is better by more than the margin, but not worth what it costs."
-        ]
-    return False, [f"Tuning does not win: {best.name} does not beat {_names(unbeaten)} by more than the margin."]
+    close = [j.name for j in simpler if j.name in unbeaten and not field.better(best, j)]
+    dear = [name for name in unbeaten if name not in close]
+    said = [f"does not beat {_names(close)} by more than the margin"] if close else []
+    said += [f"is better than {_names(dear)}, but not worth what it costs more"] if dear else []
+    return False, [f"Tuning does not win: {best.name} {', and '.join(said)}."]
 
 
 def _money(ship: Judged, runner_up: Judged | None, volume: float) -> list[str]:
@@ -170,7 +170,7 @@ def _money(ship: Judged, runner_up: Judged | None, volume: float) -> list[str]:
                 f"{spread} spread over {MONTHS:.0f} months{speed}."
             )
     calls = break_even(ship.price, runner_up.price) if runner_up else None
-    if runner_up and calls is not None:
+    if runner_up and calls is not None and calls >= 1:
         cheaper = ship if ship.cost_per_1k_calls < runner_up.cost_per_1k_calls else runner_up
         sentences.append(f"Above {calls:,.0f} calls a month {cheaper.name} is the cheaper of the two, below it dearer.")
     return sentences

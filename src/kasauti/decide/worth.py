@@ -164,7 +164,7 @@ def money_of(business: Business, judged: Sequence[Priced]) -> dict[str, Any]:
     pairs: list[dict[str, Any]] = []
     for (a, price_a), (b, price_b) in combinations(priced, 2):
         calls = break_even(price_a, price_b)
-        if calls is not None:
+        if calls is not None and calls >= 1:  # under one call, one of the two is cheaper at every volume
             above = a if price_a.per_1k_calls < price_b.per_1k_calls else b
             pairs.append({"a": a, "b": b, "calls_per_month": calls, "cheaper_above": above,
                           "monthly_cost": price_a.monthly(calls)})  # fmt: skip

@@ -93,7 +93,8 @@ def _facts(trial: Trial) -> list[tuple[str, str]]:
     if one is None:
         return []
     invalid = words.interval(one.invalid.low, one.invalid.high)
-    wins = trial.verdict.get("break_even_calls_per_month")
+    wins = words.finite(trial.verdict.get("break_even_calls_per_month"))
+    wins = None if wins is None or wins < 1 else wins
     found = [
         (words.money(one.cost, trial.currency), "per 1,000 calls"),
         (words.money(one.monthly, trial.currency), "a month at your volume"),
