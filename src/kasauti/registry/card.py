@@ -14,6 +14,7 @@ WHAT = {
     "classical_embedding": "A linear classifier over sentence embeddings; it needs the task's embedding model.",
     "prompt": "An untrained language model, asked with a prompt; the answer is the most probable of the task's labels.",
     "retrieval": "A language model, asked with worked examples that are looked up for each input.",
+    "grounded": "A language model, shown the parts of the task's documents that the question is about; it names them.",
     "tuned": "A language model with an adapter trained on the rows; the answer is the most probable of the labels.",
     "cascade": "A cheap approach answers where its confidence is over a threshold, a dearer one answers the rest.",
 }
