@@ -14,6 +14,7 @@ WHAT = {
     "classical_embedding": "A linear classifier over sentence embeddings; it needs the task's embedding model.",
     "prompt": "An untrained language model, asked with a prompt; the answer is the most probable of the task's labels.",
     "retrieval": "A language model, asked with worked examples that are looked up for each input.",
+    "grounded": "A language model, shown the parts of the task's documents that the question is about; it names them.",
     "tuned": "A language model with an adapter trained on the rows; the answer is the most probable of the labels.",
     "cascade": "A cheap approach answers where its confidence is over a threshold, a dearer one answers the rest.",
 }
@@ -86,8 +87,11 @@ def _head(card: Mapping[str, Any], *, merged: bool) -> list[str]:
     import yaml
 
     model, found, tuned = card["model"], card["evaluation"], card["family"] == "tuned"
-    metrics = [{"type": "accuracy", "name": "accuracy (exact match)", "value": round(found["accuracy"]["value"], 6)}]
-    metrics.append({"type": "f1", "name": "macro-F1", "value": round(found["macro_f1"], 6)})
+    exact = found.get("metric", "exact_match") == "exact_match"
+    kind, name = ("accuracy", "accuracy (exact match)") if exact else (found["metric"], found["metric"])
+    metrics = [{"type": kind, "name": name, "value": round(found["accuracy"]["value"], 6)}]
+    if found["macro_f1"] is not None:  # texts have none
+        metrics.append({"type": "f1", "name": "macro-F1", "value": round(found["macro_f1"], 6)})
     test = {"name": card["task"], "type": _slug(card["task"]), "split": "test", "revision": card["data"]["test_sha256"]}
     result = {"task": {"type": "text-classification"}, "dataset": test, "metrics": metrics}
     head: dict[str, Any] = {"tags": ["kasauti", "classification", card["approach"]]}
@@ -120,8 +124,11 @@ def _slug(name: str) -> str:
 
 def _figures(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ece, f1, latency = found.get("ece"), found.get("macro_f1_interval"), found.get("latency_ms") or {}
-    rows = [("accuracy (exact match)", _percent(found["accuracy"]["value"]), _interval(found["accuracy"]))]
-    rows.append(("macro-F1", _percent(found["macro_f1"]), _interval(f1)))
+    metric = found.get("metric", "exact_match")
+    name = "accuracy (exact match)" if metric == "exact_match" else metric
+    rows = [(name, _percent(found["accuracy"]["value"]), _interval(found["accuracy"]))]
+    if found["macro_f1"] is not None:
+        rows.append(("macro-F1", _percent(found["macro_f1"]), _interval(f1)))
     rows.append(("invalid answers", _percent(found["invalid_rate"]), ""))
     if ece:
         rows.append(("expected calibration error", _percent(ece["value"]), _interval(ece)))
