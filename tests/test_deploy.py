@@ -60,6 +60,28 @@ def test_every_command_is_one_that_the_command_line_takes(name):
     assert (verb, found.host, found.port, found.task) == ("serve", "0.0.0.0", 8000, "/task")
 
 
+def test_every_setting_of_the_environment_is_one_that_the_code_reads():
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "src/kasauti").rglob("*.py"))
+    given = {one["name"] for one in CONTAINER["env"]} | set(COMPOSE["services"]["kasauti"]["environment"])
+    own = {name for name in given if name.startswith("KASAUTI_")}
+    assert own == {"KASAUTI_REGISTRY", "KASAUTI_DATABASE_URL"}
+    assert all(f'"{name}"' in source for name in own)
+
+
+def test_calls_are_not_left_on_a_disk_that_goes_with_its_pod():
+    parser = options_of("serve")
+    assert {volume["name"]: volume for volume in POD["spec"]["volumes"]}["state"].get("emptyDir")
+    assert parser.parse_args(CONTAINER["args"][1:]).when_away == "refuse"
+    assert parser.parse_args(COMMANDS["compose.yaml"][1:]).when_away == "spool"
+
+
+def test_the_extras_of_the_image_are_the_packages():
+    import tomllib
+
+    there = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert set(re.findall(r'"\.\[(\w+)\]"', DOCKERFILE)) == {"postgres"} <= set(there)
+
+
 def test_one_port_everywhere():
     assert re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, flags=re.MULTILINE) == ["8000"]
     assert re.search(r"http://127\.0\.0\.1:8000/", DOCKERFILE)
