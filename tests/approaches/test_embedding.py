@@ -13,6 +13,7 @@ from kasauti.approaches import embedder as module
 from kasauti.approaches.catalogue import DEFAULT, default_names
 from kasauti.approaches.embedder import Embedder
 from kasauti.approaches.embedding import ClassicalEmbedding
+from kasauti.approaches.retrieval import Retrieval
 from kasauti.approaches.workbench import Workbench
 from kasauti.core.errors import ModelError, TaskError, UsageError
 from kasauti.core.types import Example
@@ -40,10 +41,31 @@ def test_vectors_have_length_one_and_stand_in_the_order_of_the_texts(tiny_embedd
 def test_what_is_remembered_has_a_bound_and_is_not_computed_twice(tiny_embedder, monkeypatch):
     monkeypatch.setattr(module, "REMEMBERED", 3)
     one = Embedder(str(tiny_embedder), "/")
-    first = one.embed([f"text {n}" for n in range(5)])
+    first = one.embed([f"text {n}" for n in range(5)], remember=True)
     assert len(one._known) == 3
     monkeypatch.setattr(one.model, "encode", None)  # nothing may be asked of it any more
-    np.testing.assert_array_equal(one.embed(["text 4"]), first[4:])
+    np.testing.assert_array_equal(one.embed(["text 4"], remember=True), first[4:])
+
+
+@pytest.mark.parametrize("kind", [ClassicalEmbedding, Retrieval])
+def test_an_answer_is_computed_anew_so_that_its_time_is_that_of_a_new_text(place, tiny_embedder, monkeypatch, kind):
+    here = place(f"embedding_model: {tiny_embedder}\n")
+    split, asked = here.split, []
+    approach = kind(here.bench)
+    approach.fit(split.train, split.validation_choose, split.validation_calibrate)
+    if kind is Retrieval:
+        approach.way = "both"
+    encode = approach.bench.needed_embedder.model.encode
+
+    def counted(texts, **more):
+        asked.extend(texts)
+        return encode(texts, **more)
+
+    monkeypatch.setattr(approach.bench.needed_embedder.model, "encode", counted)
+    for row in split.validation_calibrate[:2]:
+        approach.predict([row])
+        approach.predict([row])
+    assert asked == [row.fields["text"] for row in split.validation_calibrate[:2] for _ in range(2)]
 
 
 @pytest.mark.parametrize("name", ["./absent", "/nowhere/at/all", "a/b/c"])

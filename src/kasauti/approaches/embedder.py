@@ -24,7 +24,7 @@ BATCH = 64
 CHUNK = 512
 """Texts between two reports of progress; sorted by length within, so padding stays small."""
 REMEMBERED = 20_000
-"""Texts whose vectors are kept: those of a trial's rows, which several approaches ask for. 384 numbers each: 31 MB."""
+"""Texts whose vectors are kept: rows that fits read, which several approaches ask for. 384 numbers each: 31 MB."""
 WHERE = "task.yaml: embedding_model"
 
 
@@ -119,11 +119,21 @@ class Embedder:
         """Load the model now, so that no answer waits for it. Raises as `model` does."""
         _ = self.model
 
-    def embed(self, texts: Sequence[str], progress: Progress = silent, stage: str = "embed") -> NDArray[np.float32]:
-        """Unit vectors, float32 [texts, size] ([0, 0] for none); what was asked for lately is not computed again."""
+    def embed(
+        self, texts: Sequence[str], progress: Progress = silent, stage: str = "embed", *, remember: bool = False
+    ) -> NDArray[np.float32]:
+        """Unit vectors, float32 [texts, size] ([0, 0] for none).
+
+        Args:
+            texts: any; equal ones are computed once.
+            progress, stage: told how far it is, and under which name.
+            remember: take what was computed for an earlier call, and keep what this one computes. For rows that a fit
+                reads; never for answers, whose time would not be that of a text that is new.
+        """
         import numpy as np
 
-        new = sorted({text for text in texts if text not in self._known}, key=lambda text: (len(text), text))
+        known = self._known if remember else {}
+        new = sorted({text for text in texts if text not in known}, key=lambda text: (len(text), text))
         made: dict[str, NDArray[np.float32]] = {}
         for at in range(0, len(new), CHUNK):
             progress(stage, at, len(new))
@@ -134,10 +144,11 @@ class Embedder:
             made.update(zip(some, np.asarray(vectors, dtype=np.float32), strict=True))
         if new:
             progress(stage, len(new), len(new))
-        rows = [made[text] if text in made else self._known[text] for text in texts]
-        self._known.update(made)
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        rows = [made[text] if text in made else known[text] for text in texts]
+        if remember:
+            self._known.update(made)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
         return np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
 
 

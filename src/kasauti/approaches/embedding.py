@@ -74,7 +74,8 @@ class ClassicalEmbedding:
         return self
 
     def _vectors(self, rows: Sequence[Example]) -> NDArray[np.float32]:
-        return self.embedder.embed([content(row) for row in rows], self.bench.progress, "embedding: embed")
+        texts = [content(row) for row in rows]
+        return self.embedder.embed(texts, self.bench.progress, "embedding: embed", remember=True)
 
     def _fitted(self, x: NDArray[np.float32], rows: Sequence[Example], strength: float) -> NDArray[np.float64]:
         import numpy as np
@@ -105,7 +106,7 @@ class ClassicalEmbedding:
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         self.embedder.ready()  # loading it is not part of an answer's time
         began = time.perf_counter()
-        logs = self._scores(self._vectors(examples))
+        logs = self._scores(self.embedder.embed([content(row) for row in examples]))
         return calibrated.predictions_from(logs, self.labels, self.calibration, seconds=time.perf_counter() - began)
 
     def save(self, folder: str) -> None:

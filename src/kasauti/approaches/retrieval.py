@@ -105,6 +105,7 @@ class Retrieval:
         self.held_out: list[Prediction] = []
         self.chosen: dict[str, Any] = {}
         self._asker: Shots | None = None
+        self._fitting = False
 
     @property
     def asker(self) -> Shots:
@@ -121,14 +122,21 @@ class Retrieval:
 
     def _nearest(self, examples: Sequence[Example], count: int, way: str) -> list[list[int]]:
         texts = [content(row) for row in examples]
-        vectors = None if way == WORDS else self.bench.needed_embedder.embed(texts)
+        vectors = None if way == WORDS else self.bench.needed_embedder.embed(texts, remember=self._fitting)
         return self.index.nearest(texts, count, way, vectors)
 
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
+        self._fitting = True
+        try:
+            return self._fit(train, choose, calibrate)
+        finally:
+            self._fitting = False
+
+    def _fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
         asker, embedder, progress = self.asker, self.bench.embedder, self.bench.progress
         rows = distinct(train)
         texts = [content(row) for row in rows]
-        vectors = None if embedder is None else embedder.embed(texts, progress, "retrieval: embed")
+        vectors = None if embedder is None else embedder.embed(texts, progress, "retrieval: embed", remember=True)
         self.index = Neighbours(rows, vectors)
         self.offsets = []
         votes = self._choose_way(choose)
