@@ -87,3 +87,11 @@ def test_the_level_holds_where_nothing_differs():
         found = compare(Texts(reference=english(60, 2 * seed), called=english(60, 2 * seed + 1)), seed, dealings=199)
         alarms += found.p_value <= 0.05
     assert alarms <= 9  # 3 are expected; 9 or more come once in 300
+
+
+def test_a_word_in_every_second_call_is_found_though_the_calls_are_copies_of_the_reference():
+    texts = english(200, 1)
+    called = [f"vanakkam {text}" if at % 2 else text for at, text in enumerate(texts)]
+    found = compare(Texts(reference=texts, called=called), seed=0)
+    assert found.stands
+    assert ("the word vanakkam", 0.0, pytest.approx(0.5)) in found.moved

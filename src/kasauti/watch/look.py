@@ -153,7 +153,7 @@ def notify(
 
 def without_texts(alerts: Sequence[Finding]) -> list[Finding]:
     """Alerts without what callers wrote, which is not for every mailbox."""
-    private = ("call ", "words of calls", "new words")
+    private = ("call ", "words of calls", "new words", "the word ")
     return [
         replace(one, evidence=[line for line in one.evidence if not line.startswith(private)])
         if one.check == "shift"

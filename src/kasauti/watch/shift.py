@@ -1,13 +1,14 @@
 """Whether what is asked now is unlike what was learnt or judged, with the inputs that show it.
 
-Walks in: two lists of texts. Walks out: a `Shift`: four figures, how probable they are where nothing differs, and what
+Walks in: two lists of texts. Walks out: a `Shift`: five figures, how probable they are where nothing differs, and what
 tells the lists apart. It does not know calls or tasks.
 
-Four things are looked at: words that the reference lacks; scripts, Hindi in Latin letters and length; the distance of
-the two distributions of words; and how well a classifier tells the lists apart on texts that it was not fitted on. How
+Five things are looked at: words that the reference lacks; scripts, Hindi in Latin letters and length; the distance of
+the two distributions of words; the word that has moved most; and how well a classifier tells the lists apart on texts
+that it was not fitted on. How
 large each would be by chance alone is not calculated but tried: the texts are dealt to the two lists at random, many
-times, and all four are computed again, the classifier fitted anew. The most unusual of the four is compared with the
-most unusual of the four in each dealing (Westfall and Young 1993), so that one level holds for all of them together,
+times, and all five are computed again, the classifier fitted anew. The most unusual of the five is compared with the
+most unusual of the five in each dealing (Westfall and Young 1993), so that one level holds for all of them together,
 exactly (Phipson and Smyth 2010).
 """
 
@@ -36,7 +37,7 @@ DEALINGS = 1999
 _FIRST = 199
 _HOPELESS = 0.02
 """A p over this after the first dealings is not pursued."""
-_FOLDS = 5
+_FOLDS, _OFTEN = 5, 3
 LEVEL = 0.001
 TELLING = 10
 """Words that are shown."""
@@ -127,7 +128,7 @@ def compare(texts: Texts, seed: int, dealings: int = DEALINGS) -> Shift | None:
     order = np.argsort(-scores[len(reference) :, 0], kind="stable")[:SHOWN]
     return Shift(
         p_value=_p(everything),
-        auc=float(found[0, 3]),
+        auc=float(found[0, 4]),
         unseen=float(found[0, 0]),
         unseen_usual=float(usual[0]),
         distance=float(found[0, 2]),
@@ -187,7 +188,7 @@ class _Table:
         self.folds = np.random.default_rng([seed, 1]).permutation(self.n) % _FOLDS
 
     def figures(self, dealt: Array) -> tuple[Array, Array]:
-        """The four figures of each dealing [texts, dealings] of 0 and 1; [dealings, 4], and out-of-fold scores."""
+        """The five figures of each dealing [texts, dealings] of 0 and 1; [dealings, 5], and out-of-fold scores."""
         import numpy as np
 
         ones = dealt.sum(axis=0)
@@ -200,8 +201,18 @@ class _Table:
         b = (self.features.sum(axis=0)[:, None] - self.features.T @ dealt) / (self.n - ones)
         spread = self.features.std(axis=0)[:, None] * np.sqrt(1 / ones + 1 / (self.n - ones))
         mix = np.abs(np.divide(a - b, spread, out=np.zeros_like(a), where=spread > 0)).max(axis=0)
+        word = self._far(called, ones).max(axis=0)
         scores = self._scores(dealt, called)
-        return np.stack([unseen, mix, distance, _auc(scores, dealt)], axis=1), scores
+        return np.stack([unseen, mix, distance, word, _auc(scores, dealt)], axis=1), scores
+
+    def _far(self, called: Array, ones: Array) -> Array:
+        """How much more common each word is in calls, in standard errors: [words, dealings]."""
+        import numpy as np
+
+        p = (self.total / self.n)[:, None]
+        share = called / ones - (self.total[:, None] - called) / (self.n - ones)
+        far: Array = share / np.sqrt(np.maximum(p * (1 - p), 1e-12) * (1 / ones + 1 / (self.n - ones)))
+        return far
 
     def _scores(self, dealt: Array, called: Array) -> Array:
         """Naive Bayes on words, each fold by the others: [texts, dealings]."""
@@ -217,29 +228,33 @@ class _Table:
             whole = ones + zeros
             # half a text of smoothing, shared as the lists are, so that an unknown word says nothing
             weight = np.log((one + 0.5 * ones / whole) / ones) - np.log((zero + 0.5 * zeros / whole) / zeros)
+            # a word of one or two texts says nothing of a third, and much that is wrong of a copy of it
+            weight[self.total < _OFTEN] = 0
             length = np.maximum(np.asarray(part.sum(axis=1)), 1)
             scores[held] = (part @ weight) / np.sqrt(length)
         return scores
 
     def mix(self, own: Array) -> list[tuple[str, float, float]]:
-        """Shares of texts in both lists, of what is counted so."""
+        """Shares of texts in both lists: of what is counted so, and of the word that has moved most."""
+        import numpy as np
+
         made = []
         for at, name in enumerate(self.names):
             if name != "length":
                 column = self.features[:, at]
                 made.append((name, float(column[own == 0].mean()), float(column[own == 1].mean())))
-        return made
+        called = self.x.T @ own
+        at = int(np.argmax(self._far(called[:, None], np.array([own.sum()]))[:, 0]))
+        shares = (self.total[at] - called[at]) / (self.n - own.sum()), called[at] / own.sum()
+        return [*made, (f"the word {self.vocabulary[at]}", float(shares[0]), float(shares[1]))]
 
     def words(self, own: Array) -> tuple[list[str], list[str]]:
         """Words that are telling of calls, and words that only calls have; those that occur once are left out."""
         import numpy as np
 
         called = self.x.T @ own
-        ones, zeros = own.sum(), self.n - own.sum()
-        p = self.total / self.n
-        far = (called / ones - (self.total - called) / zeros) / np.sqrt(
-            np.maximum(p * (1 - p), 1e-12) * (1 / ones + 1 / zeros)
-        )
+        ones = own.sum()
+        far = self._far(called[:, None], np.array([ones]))[:, 0]
         order = np.argsort(-far, kind="stable")[:TELLING]
         only = [at for at in np.argsort(-called, kind="stable") if called[at] == self.total[at] and called[at] > 1]
         telling = [self.vocabulary[at] for at in order if at < len(self.vocabulary) and far[at] > 2]
