@@ -128,6 +128,7 @@ class Server:
         self.under_way = 0
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # For its sender a request is over with the last byte, so it is counted off before that is sent.
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 lines = head.decode("latin-1").split("\r\n")
@@ -135,10 +136,13 @@ class Server:
                 raw = await reader.readexactly(int(headers.get("content-length", 0)))
                 self.under_way += 1
                 try:
-                    if not await self.answer(headers, json.loads(raw), writer):
-                        return
+                    last = await self.answer(headers, json.loads(raw), writer)
                 finally:
                     self.under_way -= 1
+                if last is None:
+                    return
+                writer.write(last)
+                await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -151,7 +155,7 @@ class Server:
             path.write_text(json.dumps(faults[1:]))
         return faults[0] if faults else {}
 
-    async def answer(self, headers: dict[str, str], body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+    async def answer(self, headers: dict[str, str], body: dict[str, Any], writer: asyncio.StreamWriter) -> bytes | None:
         fault, key = self.next_fault(), headers.get("idempotency-key", "")
         knows = self.folder / "idempotent"  # what it holds keeps the keys of one test from those of another
         key_here = f"{knows.read_text()} {key}" if knows.exists() else ""
@@ -185,20 +189,20 @@ class Server:
             await asyncio.sleep(fault["seconds"])
         if fault.get("reset"):
             writer.transport.abort()
-            return False
+            return None
         more = "".join(f"{name}: {value}\r\n" for name, value in fault.get("headers", {}).items())
         start = f"HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n{more}\r\n"
         writer.write(start.encode())
         if fault.get("half"):
             writer.write(data[: len(data) // 2])
             await writer.drain()
-            return False
-        for at in range(0, len(data), fault.get("drip", len(data)) or 1):
-            writer.write(data[at : at + fault.get("drip", len(data))])
+            return None
+        each = fault.get("drip", len(data)) or 1
+        for at in range(0, len(data) - each, each):
+            writer.write(data[at : at + each])
             await writer.drain()
-            if fault.get("drip"):
-                await asyncio.sleep(0.05)
-        return True
+            await asyncio.sleep(0.05)
+        return data[-(len(data) % each or each) :]
 
 
 async def main(folder: Path) -> None:

@@ -88,6 +88,7 @@ CONTRACT: dict[str, Any] = {
 }
 TIMES = (
     "created",
+    "money",
     "fit_seconds",
     "latency_ms",
     "cost_per_1k_calls",
