@@ -7,9 +7,9 @@ The trial is `kasauti trial` with majority, classical, prompt and tuned on the d
 the tuned approach reads every training row once an epoch, for as many epochs as fit (`--epochs`).
 
 The metric a minute: `kasauti train` for a share of an epoch, on rows that share their prompt and, with the same
-recipe, one row after the other as TRL packs them where the prompt is long (no padding, no mask, logits at supervised
-positions only: the faster of its ways in `shared_prefix.py`). Both take the same steps over the same rows, so that what
-differs is the time; each side's figure is the gain in validation accuracy over one label for all, by its own minutes.
+recipe, as TRL trains them: one row after the other (no padding, no mask), and padded; logits at supervised positions
+only. All take the same steps over the same rows, so that what differs is the time; each side's figure is the gain in
+validation accuracy over one label for all, by its own minutes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ from run import RESULTS, machine
 DATA = Path(__file__).parents[3] / "shared" / "data" / "banking77" / "banking_data"
 APPROACHES = "majority,classical,prompt_instructions,tuned"
 RECIPE = {"length": 1024, "batch": 32, "micro_batch": 32}
-SIDES = {"packed": {}, "row by row": {"prefix_sharing": "never", "micro_batch": 1}}
+SIDES = {
+    "packed": {},
+    "row by row": {"prefix_sharing": "never", "micro_batch": 1},
+    "padded": {"prefix_sharing": "never", "micro_batch": 8},
+}
+"""Ours first; of the other two the faster one is what is compared with."""
 COMMAND = (
     "import sys, trl.trainer.utils as u\n"
     "u._use_triton = lambda device: True  # logits at supervised positions on a CPU, too\n"
@@ -111,7 +116,8 @@ def a_minute(data: Path, share: float) -> dict[str, Any]:
             "minutes": round(minutes, 3),
             "gain_a_minute": round((accuracy - chance) / minutes, 4),
         }
-    ours, other = (found["sides"][name] for name in SIDES)
+    ours, *others = (found["sides"][name] for name in SIDES)
+    other = min(others, key=lambda side: side["minutes"])
     found["time_ratio"] = round(other["minutes"] / ours["minutes"], 2)
     found["gain_a_minute_ratio"] = round(ours["gain_a_minute"] / other["gain_a_minute"], 2)
     return found
@@ -123,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--epochs", type=float, default=3.0, help="of the trial's tuned approach; 0: no trial")
     parser.add_argument(
-        "--share", type=float, default=0.3, help="of an epoch, for the metric a minute; 0: leave it out"
+        "--share", type=float, default=0.05, help="of an epoch, for the metric a minute; 0: leave it out"
     )
     given = parser.parse_args(arguments)
     kept: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}
