@@ -59,7 +59,7 @@ def against_equal_shares(second: NDArray[np.bool_], hits: NDArray[np.bool_]) -> 
     from scipy.special import logsumexp
 
     blocks = int(second.sum())
-    block = np.cumsum(second) - second  # a call of the second arm ends its block
+    block: NDArray[np.int64] = np.cumsum(second) - second  # a call of the second arm ends its block
     first = ~second & (block < blocks)
     rows = np.bincount(block[first], minlength=blocks)[:blocks].astype(float)
     hit = np.bincount(block[first], weights=hits[first], minlength=blocks)[:blocks]

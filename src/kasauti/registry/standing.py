@@ -36,7 +36,7 @@ class Event:
     at: str = ""
     """ISO 8601, UTC."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """register: sha256, folder, content; candidate: share, shadow, auto, days; rollback: withdrawn. What a service does by
+    """register: sha256, folder, content; candidate: share, shadow, auto; rollback: withdrawn. What a service does by
     itself has `judged`, the figures it stands on."""
 
 
