@@ -192,7 +192,7 @@ def moved_categories(pairs: Pairs, names: tuple[str, ...]) -> list[str]:
 
     old, new = (np.bincount(one, minlength=len(names)) for one in (pairs.champion, pairs.candidate))
     kept = np.bincount(pairs.champion[pairs.champion == pairs.candidate], minlength=len(names))
-    bound = math.log(len(names) / CATEGORY_LEVEL)
+    bound = math.log(max(1, len(names)) / CATEGORY_LEVEL)
     return [
         name
         for at, name in enumerate(names)
