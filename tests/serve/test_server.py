@@ -301,3 +301,33 @@ def test_heads_that_are_huge_or_never_end_do_not_stop_the_others(server):
     assert slow[0].recv(100) == b""  # closed by the server, which waits ten seconds for a head
     for one in slow:
         one.close()
+
+
+def test_a_release_under_load_fails_no_request_and_ends_by_itself(registered, tmp_path):
+    folder = shutil.copytree(registered, tmp_path / "task")
+    registry = Registry(load_task(folder))
+    done, statuses = threading.Event(), []
+
+    with running(folder) as server:
+        server.until_ready()
+
+        def ask(n):
+            while not done.is_set():
+                rows = [{"text": f"my card {n}", "metadata": {"caller": f"{n}-{at}"}} for at in range(8)]
+                statuses.append(server.ask("/classify", {"inputs": rows}).status)
+                time.sleep(0.05)  # so that there are moments at which nobody waits
+
+        with ThreadPoolExecutor(3) as pool:
+            asking = [pool.submit(ask, n) for n in range(3)]
+            try_out(registry, 2, 5, shadow=100, auto=True)  # the same model again: nothing can differ
+            _until(lambda: registry.standing().champion == 2, 240)
+            _until(lambda: server.ask("/readyz").json["version"] == 2, 60)
+            rollback(registry)
+            _until(lambda: server.ask("/readyz").json["version"] == 1, 60)
+            done.set()
+            for one in asking:
+                one.result()
+    assert set(statuses) == {200}
+    ended = next(one for one in registry.events if one.did == "promote")
+    assert (ended.who, ended.more["judged"]["disagreements"]) == ("kasauti", 0)
+    assert "not worse by more than 2 points" in ended.why

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true
 
 from kasauti.calls.log import CallLog
 from kasauti.calls.rows import us_of
-from kasauti.calls.schema import calls, reviews
+from kasauti.calls.schema import calls, reviews, shadows
 
 BATCH = 500
 """Calls of a transaction: a service that writes meanwhile waits for some milliseconds, not for all of them."""
@@ -126,5 +126,6 @@ def _delete(log: CallLog, found: list[tuple[int, str]], *, decided: bool) -> int
     seqs, ids = [seq for seq, _ in found], [id for _, id in found]
     of_them = reviews.c.call_id.in_(ids)
     with log.database.write() as connection:
+        connection.execute(delete(shadows).where(shadows.c.call_id.in_(ids)))
         connection.execute(delete(reviews).where(of_them if decided else and_(of_them, reviews.c.decided.is_(None))))
         return connection.execute(delete(calls).where(calls.c.seq.in_(seqs))).rowcount

@@ -76,6 +76,24 @@ reviews = Table(
     Column("called", BigInteger),
 )
 
+shadows = Table(
+    "shadows",
+    meta,
+    Column("seq", BigInteger, primary_key=True),
+    Column("call_id", String, nullable=False, unique=True),
+    Column("at", BigInteger, nullable=False),
+    Column("champion", Integer, nullable=False),  # the two versions, whichever of them the caller got
+    Column("candidate", Integer, nullable=False),
+    Column("champion_category", String, nullable=False),
+    Column("candidate_category", String, nullable=False),
+    Column("champion_ended", String, nullable=False),
+    Column("candidate_ended", String, nullable=False),
+    Column("champion_confidence", Float),
+    Column("candidate_confidence", Float),
+    Column("champion_seconds", Float, nullable=False),
+    Column("candidate_seconds", Float, nullable=False),
+)
+
 spools = Table(
     "spools",
     meta,

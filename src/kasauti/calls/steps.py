@@ -39,7 +39,21 @@ _FIRST = (
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 
-STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (("calls, tallies, reviews, spools, settings", _FIRST),)
+_SHADOWS = (
+    """CREATE TABLE shadows (
+        seq {serial}, call_id TEXT NOT NULL, at BIGINT NOT NULL, champion INTEGER NOT NULL, candidate INTEGER NOT NULL,
+        champion_category TEXT NOT NULL, candidate_category TEXT NOT NULL,
+        champion_ended TEXT NOT NULL, candidate_ended TEXT NOT NULL,
+        champion_confidence {real}, candidate_confidence {real},
+        champion_seconds {real} NOT NULL, candidate_seconds {real} NOT NULL)""",
+    "CREATE UNIQUE INDEX shadows_call ON shadows (call_id)",
+    "CREATE INDEX shadows_versions ON shadows (candidate, champion, seq)",
+)
+
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("calls, tallies, reviews, spools, settings", _FIRST),
+    ("shadows", _SHADOWS),
+)
 """What a step makes, and its statements; the number of a step is its place, from 1."""
 
 _WORDS = {

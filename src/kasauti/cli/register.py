@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from kasauti.cli.command import CommandResult, add_skip_bad, lock, open_task
-from kasauti.cli.release import add_reason, standing_document
+from kasauti.cli.standing import add_reason, standing_document
 
 HELP = "seal what the trial ships as a version"
 ABOUT = """Put every approach on trial, or find the finished trial, and register what its verdict ships: a sealed,

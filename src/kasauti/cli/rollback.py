@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from kasauti.cli.command import CommandResult, open_task
-from kasauti.cli.release import add_reason, standing_document, standing_lines
+from kasauti.cli.standing import add_reason, standing_document, standing_lines
 
 HELP = "undo the last promotion"
 ABOUT = """Undo the last promotion: withdraw the candidate where there is one, else let the champion before this one

@@ -31,6 +31,9 @@ def run(args: argparse.Namespace) -> CommandResult:
         "champion": standing.champion,
         "candidate": standing.candidate,
         "share": standing.share,
+        "shadow": standing.shadow,
+        "auto": standing.auto,
+        "paused": standing.paused,
         "previous": list(standing.previous),
         "versions": [{"version": v.number, "sha256": v.sha256, "folder": v.place, **v.card} for v in found],
     }
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace) -> CommandResult:
         document["log"] = [dataclasses.asdict(event) for event in events]
     if not found:
         return CommandResult(document, ["No version yet: `kasauti register` makes one of what the trial ships."])
-    marks = {standing.champion: " *", standing.candidate: f" ({standing.share:g}%)"}
+    marks = {standing.champion: " *", standing.candidate: f" ({standing.share:g}%)" if standing.share else " (shadow)"}
     rows = [
         (
             f"{v.number}{marks.get(v.number, '')}",

@@ -7,6 +7,7 @@ know how a service learns of it.
 from __future__ import annotations
 
 from kasauti.core.errors import UsageError
+from kasauti.registry.judge import Judged, Verdict
 from kasauti.registry.log import this_user
 from kasauti.registry.standing import Event, Standing, rollback_target
 from kasauti.registry.versions import Registry
@@ -32,22 +33,62 @@ def promote(registry: Registry, number: int, *, who: str | None = None, why: str
 
 
 def try_out(
-    registry: Registry, number: int, share: float, *, who: str | None = None, why: str | None = None
+    registry: Registry,
+    number: int,
+    share: float = 0.0,
+    *,
+    shadow: float = 0.0,
+    auto: bool = False,
+    who: str | None = None,
+    why: str | None = None,
 ) -> Standing:
-    """Name a version the candidate, for a share of the callers in percent.
+    """Name a version the candidate. Named again in the same way it stays as it is; in another, its figures begin anew.
+
+    Args:
+        share: percent of the callers that get its answers.
+        shadow: percent of the calls that both answer.
+        auto: let the service promote or withdraw it by itself, by what `judge` finds.
 
     Raises:
-        UsageError: there is no such version, it is the champion, or the share is none.
+        UsageError: there is no such version, it is the champion, or neither share is more than 0.
         KasautiError: its files were changed.
     """
     registry.check(number)
-    more = {"share": share}
+    more = {"share": share, "shadow": shadow, "auto": auto}
     event = Event(did="candidate", version=number, who=who or this_user(), why=why or NO_REASON, more=more)
 
     def wanted(standing: Standing) -> Event | None:
-        return None if (standing.candidate, standing.share) == (number, share) else event
+        now = (standing.candidate, standing.share, standing.shadow, standing.auto)
+        return None if now == (number, share, shadow, auto) else event
 
     return registry.log.append(wanted)
+
+
+def settle(registry: Registry, seen: Standing, judged: Judged, *, who: str = "kasauti") -> Standing:
+    """Do what was judged of the candidate, unless somebody did something with it meanwhile.
+
+    Args:
+        seen: the standing that was judged.
+
+    Raises:
+        KasautiError: the files of the version that would answer were changed.
+    """
+    done = {Verdict.PROMOTE: "promote", Verdict.ROLL_BACK: "rollback", Verdict.PAUSE: "pause"}
+    if judged.verdict not in done or seen.candidate is None or seen.champion is None:
+        return seen
+    back = judged.verdict is Verdict.ROLL_BACK
+    version = seen.champion if back else seen.candidate
+    registry.check(version)
+    more = {"judged": dict(judged.figures), **({"withdrawn": seen.candidate} if back else {})}
+    event = Event(did=done[judged.verdict], version=version, who=who, why=judged.why, more=more)
+
+    def wanted(standing: Standing) -> Event | None:
+        alike = ("champion", "candidate", "since", "auto")
+        same = all(getattr(standing, name) == getattr(seen, name) for name in alike)
+        return event if same and standing.auto else None
+
+    standing = registry.log.append(wanted)
+    return prune(registry) if judged.verdict is Verdict.PROMOTE else standing
 
 
 def rollback(registry: Registry, *, who: str | None = None, why: str | None = None) -> Standing:

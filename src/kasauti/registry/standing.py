@@ -5,7 +5,8 @@ half-way: an event either fits the standing before it or is refused.
 
     register   a version, sealed; the first of a registry is its champion at once
     promote    it answers now; the one that answered before is remembered
-    candidate  a share of the callers gets it, the champion answers the others
+    candidate  a share of the callers gets it, the champion answers the others; or it answers beside the champion
+    pause      the candidate stays as it is, and nothing more happens to it by itself
     rollback   undoes the last promotion: a candidate is withdrawn, else the champion before this one answers again
     remove     its files go; never those of the champion, the candidate, or the version that a rollback leads to
 """
@@ -27,7 +28,7 @@ class Event:
     """One line of the log."""
 
     did: str
-    """register, promote, candidate, rollback or remove."""
+    """register, promote, candidate, pause, rollback or remove."""
     version: int
     """The version that it is about; for a rollback the one that answers afterwards."""
     who: str
@@ -35,7 +36,8 @@ class Event:
     at: str = ""
     """ISO 8601, UTC."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """register: sha256, folder, content; candidate: share; rollback: withdrawn."""
+    """register: sha256, folder, content; candidate: share, shadow, auto; rollback: withdrawn. What a service does by
+    itself has `judged`, the figures it stands on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,14 @@ class Standing:
     candidate: int | None = None
     share: float = 0.0
     """Percent of the callers that the candidate answers."""
+    shadow: float = 0.0
+    """Percent of the calls that both answer; the one whose answer is not given has it kept with the call."""
+    auto: bool = False
+    """Whether the service promotes or withdraws the candidate by itself."""
+    paused: bool = False
+    """Whether it did for a time, and has left it to a person."""
+    since: str = ""
+    """When the candidate was named, ISO 8601, UTC; what was seen before does not count."""
     removed: Mapping[int, Sealed] = field(default_factory=dict)
     """Versions whose files are to go, or are gone."""
 
@@ -77,6 +87,11 @@ class Standing:
         """Versions to remove so that the newest `keep` and those that are held are left."""
         newest = sorted(self.versions)[-keep:] if keep else []
         return sorted(set(self.versions) - set(newest) - self.held)
+
+
+_NOBODY: dict[str, Any] = {
+    "candidate": None, "share": 0.0, "shadow": 0.0, "auto": False, "paused": False, "since": "",
+}  # fmt: skip
 
 
 def fold(events: Iterable[Event]) -> Standing:
@@ -114,27 +129,42 @@ def _promote(standing: Standing, event: Event) -> Standing:
     _known(standing, event.version)
     old = standing.champion
     if event.version == old:
-        return replace(standing, candidate=None, share=0.0)
+        return replace(standing, **_NOBODY)
     previous = standing.previous if old is None else (*standing.previous, old)
-    return replace(standing, champion=event.version, previous=previous, candidate=None, share=0.0)
+    return replace(standing, champion=event.version, previous=previous, **_NOBODY)
 
 
 def _candidate(standing: Standing, event: Event) -> Standing:
     _known(standing, event.version)
-    share = float(event.more["share"])
-    if not 0 < share < 100:
+    share, shadow = float(event.more["share"]), float(event.more.get("shadow", 0.0))
+    if not (0 < share < 100 or (share == 0 and shadow > 0)):
         mend = "Give a percentage between 0 and 100; without --canary all callers get it."
         raise UsageError(f"a canary of {share:g}%", where="--canary", mend=mend)
+    if not 0 <= shadow <= 100:
+        mend = "Give the percentage of the calls that both shall answer, up to 100."
+        raise UsageError(f"a shadow of {shadow:g}%", where="--shadow", mend=mend)
+    auto = bool(event.more.get("auto"))
+    if auto and not shadow:
+        raise UsageError("nothing to judge by: no call is answered by both", where="--auto", mend="Give --shadow too.")
     if event.version == standing.champion:
         raise UsageError(f"version {event.version} is the champion already", mend="Name the version that is to follow.")
-    return replace(standing, candidate=event.version, share=share)
+    return replace(
+        standing, candidate=event.version, share=share, shadow=shadow, auto=auto, paused=False, since=event.at
+    )
+
+
+def _pause(standing: Standing, event: Event) -> Standing:
+    if standing.candidate != event.version or not standing.auto:
+        mend = "Look at `kasauti versions` first."
+        raise UsageError(f"version {event.version} is not tried by itself", where="registry", mend=mend)
+    return replace(standing, auto=False, paused=True)
 
 
 def _rollback(standing: Standing, event: Event) -> Standing:
     if event.version != rollback_target(standing):
         raise UsageError("another command changed the champion meanwhile", mend="Look at `kasauti versions` first.")
     if standing.candidate is not None:
-        return replace(standing, candidate=None, share=0.0)
+        return replace(standing, **_NOBODY)
     return replace(standing, champion=event.version, previous=standing.previous[:-1])
 
 
@@ -173,6 +203,7 @@ _STEPS = {
     "register": _register,
     "promote": _promote,
     "candidate": _candidate,
+    "pause": _pause,
     "rollback": _rollback,
     "remove": _remove,
 }

@@ -34,6 +34,7 @@ from kasauti.serve.logs import Log
 from kasauti.serve.problems import Problem, problem_response
 from kasauti.serve.schema import describe
 from kasauti.serve.served import Answered, Question, Served, Serving
+from kasauti.serve.shadowing import Shadowing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +72,11 @@ class Service:
         self.stopping = False
         self.engine: Engine[Question, Answered] = Engine(self.served.answer, settings.bounds, self.figures.batch)
         self.keeping = Keeping(task, settings.calls, self.figures, log) if settings.calls else None
+        self.shadowing = (
+            Shadowing(self.served, self.keeping.calls, lambda: self.engine.busy, self.figures, log)
+            if self.keeping
+            else None
+        )
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
 
     @contextlib.asynccontextmanager
@@ -79,6 +85,8 @@ class Service:
         self.engine.start()
         if self.keeping is not None:
             self.keeping.start()
+        if self.shadowing is not None:
+            self.shadowing.start()
         following = asyncio.create_task(self._follow())
         try:
             yield
@@ -88,6 +96,8 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await following
             await self.engine.drain()
+            if self.shadowing is not None:
+                await self.shadowing.stop()
             if self.keeping is not None:
                 await self.keeping.stop()
             self._loader.shutdown(wait=False, cancel_futures=True)
@@ -153,6 +163,8 @@ class Service:
                 await self.keeping.keep(calls_of(ids, rows, answered, milliseconds, scope["kasauti.key"]))
             except NotKept:
                 raise _not_kept(self.keeping.state.trouble) from None
+            if self.shadowing is not None:
+                self.shadowing.offer(ids, rows, answered)
         for one in answered:
             accepted = "true" if one.accepted else "false"
             self.figures.answers.labels(one.category, accepted, str(one.version)).inc()
@@ -242,6 +254,9 @@ def _watching(app: FastAPI, service: Service) -> None:
             "champion": standing.champion,
             "candidate": standing.candidate,
             "share": standing.share,
+            "shadow": standing.shadow,
+            "auto": standing.auto,
+            "paused": standing.paused,
             "previous": list(standing.previous),
             "versions": [
                 {**{name: one.card.get(name) for name in told}, "sha256": one.sha256}

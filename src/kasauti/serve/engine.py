@@ -93,6 +93,11 @@ class Engine(Generic[Row, Value]):
         """Rows in the queue."""
         return self._waiting
 
+    @property
+    def busy(self) -> bool:
+        """Whether rows wait, or are being answered."""
+        return self._waiting + self._running > 0
+
     def start(self) -> None:
         """Begin to answer; within a running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._work())

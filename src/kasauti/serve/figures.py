@@ -27,6 +27,7 @@ class Figures:
         self.batch_rows = Histogram("kasauti_batch_rows", "Rows of a batch", registry=own, buckets=ROWS)
         self.batch_seconds = Histogram("kasauti_batch_seconds", "Seconds of a batch", registry=own, buckets=BUCKETS)
         self.calls = Counter("kasauti_calls_total", "Calls by how they were kept", ("kept",), registry=own)
+        self.shadows = Counter("kasauti_shadows_total", "Calls for the other version", ("outcome",), registry=own)
         self.commit_rows = Histogram("kasauti_commit_calls", "Calls of a commit", registry=own, buckets=ROWS)
         self.commit_seconds = Histogram(
             "kasauti_commit_seconds", "Seconds of a commit of calls", registry=own, buckets=COMMITS

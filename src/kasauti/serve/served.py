@@ -5,19 +5,20 @@ Walks in: a task. Walks out: answers to rows, each with the version that gave it
 A version is opened as the trial's was (same adapter, template, calibration, threshold), so what is served is what was
 judged. Another champion is loaded and warmed beside the one that answers, and then takes its place between two batches;
 the one before stays loaded, so that a rollback needs no load. A candidate answers its share of the callers, always the
-same ones: by a hash of who asks, or of the row where nobody says.
+same ones: by a hash of who asks, or of the row where nobody says. Where a candidate fails, the champion answers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kasauti.calls.shadows import Shadow, Told
 from kasauti.core.errors import UsageError
-from kasauti.core.types import Approach, Example, Prediction, Task
+from kasauti.core.types import Approach, Ended, Example, Prediction, Task
 from kasauti.data.conversation import make_example
 from kasauti.measure.selective import is_accepted
 from kasauti.registry.answer import answer_of
@@ -70,10 +71,20 @@ class Answered:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Both:
+    """A call that the other version shall answer too."""
+
+    id: str
+    asked: Question
+    answered: Answered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Now:
     champion: Serving
     candidate: Serving | None = None
     share: float = 0.0
+    shadow: float = 0.0
 
 
 class Served:
@@ -114,9 +125,10 @@ class Served:
             held = self._now.candidate if self._now else None
             if held is not None and held.version.number != standing.candidate:
                 held = None  # withdrawn, or promoted: at once, before anything else is loaded
-            self._now = _Now(champion=champion, candidate=held, share=standing.share)
+            shares = {"share": standing.share, "shadow": standing.shadow}
+            self._now = _Now(champion=champion, candidate=held, **shares)
             if standing.candidate is not None:
-                self._now = _Now(champion=champion, candidate=self._load(standing.candidate), share=standing.share)
+                self._now = _Now(champion=champion, candidate=self._load(standing.candidate), **shares)
             keep = {standing.champion, standing.candidate, *standing.previous[-1:]}
             self._held = {number: serving for number, serving in self._held.items() if number in keep}
             return before is not champion
@@ -141,10 +153,72 @@ class Served:
         number = now.candidate.version.number
         tried = [place_of(one.caller or one.row.id, number) < now.share for one in asked]
         made = {
-            side: iter(_answers(serving, [one for one, new in zip(asked, tried, strict=True) if new == side]))
-            for side, serving in ((True, now.candidate), (False, now.champion))
+            side: iter(made_by([one for one, new in zip(asked, tried, strict=True) if new == side]))
+            for side, made_by in ((True, _or_champion(now.candidate, now.champion)), (False, _by(now.champion)))
         }
         return [next(made[new]) for new in tried]
+
+    def asks_both(self, id: str) -> bool:
+        """Whether the call of this id is one that both versions answer."""
+        now = self._now
+        if now is None or now.candidate is None:
+            return False
+        return place_of(id, now.candidate.version.number) < now.shadow
+
+    def beside(self, calls: Sequence[Both]) -> list[Shadow | None]:
+        """What champion and candidate say of each call: the one has said it, the other is asked now. None where the
+        call was answered by neither of them as they are now, or where the champion fails beside a candidate.
+
+        Raises:
+            Exception: the other version's, of several calls; of one, a candidate's fault is its answer.
+        """
+        now = self._now
+        if now is None or now.candidate is None:
+            return [None] * len(calls)
+        made: list[Shadow | None] = [None] * len(calls)
+        for given, other in ((now.champion, now.candidate), (now.candidate, now.champion)):
+            own = [at for at, one in enumerate(calls) if one.answered.version == given.version.number]
+            answers = _beside(
+                other, [calls[at].asked for at in own], failing=other is now.candidate and len(calls) == 1
+            )
+            for at, answered in zip(own, answers, strict=True):
+                sides = {one.version: _told(one) for one in (calls[at].answered, answered)}
+                champion, candidate = (sides[one.version.number] for one in (now.champion, now.candidate))
+                made[at] = Shadow(call_id=calls[at].id, champion=champion, candidate=candidate)
+        return made
+
+
+def _beside(other: Serving, asked: Sequence[Question], *, failing: bool) -> list[Answered]:
+    try:
+        return _answers(other, asked)
+    except Exception:
+        if not failing:
+            raise
+        return [_answered(other, Prediction(answer=None, ended=Ended.FAILED, confidence=None)) for _ in asked]
+
+
+def _told(one: Answered) -> Told:
+    said = one.prediction
+    return Told(
+        version=one.version, category=one.category, ended=said.ended, confidence=one.confidence, seconds=said.seconds
+    )
+
+
+def _by(serving: Serving) -> Callable[[Sequence[Question]], list[Answered]]:
+    return lambda asked: _answers(serving, asked)
+
+
+def _or_champion(candidate: Serving, champion: Serving) -> Callable[[Sequence[Question]], list[Answered]]:
+    """The candidate's answers; the champion's where it fails: its callers shall not pay for a trial. A row that is at
+    fault itself fails with both."""
+
+    def made(asked: Sequence[Question]) -> list[Answered]:
+        try:
+            return _answers(candidate, asked)
+        except Exception:
+            return _answers(champion, asked)
+
+    return made
 
 
 def place_of(caller: str, number: int) -> float:
@@ -157,17 +231,18 @@ def place_of(caller: str, number: int) -> float:
 def _answers(serving: Serving, asked: Sequence[Question]) -> list[Answered]:
     if not asked:
         return []
-    return [
-        Answered(
-            category=answer_of(serving.task, one),
-            confidence=one.confidence,
-            accepted=is_accepted(one, serving.threshold),
-            labels=set_of(serving.task, serving.sets, one),
-            version=serving.version.number,
-            prediction=one,
-        )
-        for one in serving.approach.predict([one.row for one in asked])
-    ]
+    return [_answered(serving, one) for one in serving.approach.predict([one.row for one in asked])]
+
+
+def _answered(serving: Serving, one: Prediction) -> Answered:
+    return Answered(
+        category=answer_of(serving.task, one),
+        confidence=one.confidence,
+        accepted=is_accepted(one, serving.threshold),
+        labels=set_of(serving.task, serving.sets, one),
+        version=serving.version.number,
+        prediction=one,
+    )
 
 
 def row_of(task: Task, fields: dict[str, str]) -> Example:
