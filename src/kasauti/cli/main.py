@@ -38,6 +38,7 @@ from kasauti.cli import (
     push,
     register,
     report,
+    review,
     rollback,
     serve,
     train,
@@ -74,6 +75,7 @@ VERBS: dict[str, ModuleType] = {
     "serve": serve,
     "keys": keys,
     "calls": calls,
+    "review": review,
     "watch": watch,
     "doctor": doctor,
 }
