@@ -55,7 +55,7 @@ def read(document: Any, labels: Collection[str], source: str) -> list[Brought]:
     """
     if not isinstance(document, list) or not all(isinstance(one, Mapping) for one in document):
         raise DataError("is no list of tasks or records", where=source, mend="Export JSON, not JSON-MIN or CSV.")
-    found = []
+    found: list[Brought] = []
     for place, one in enumerate(document, 1):
         where, before = f"{source}, entry {place}", len(found)
         try:
@@ -107,12 +107,7 @@ def _from_task(task: Mapping[str, Any]) -> Iterable[Brought]:
     if not isinstance(id, str):
         raise TypeError(id)
     for one in task.get("annotations") or ():
-        labels = [
-            label
-            for part in one["result"]
-            if part["type"] == "choices"
-            for label in part["value"]["choices"]
-        ]
+        labels = [label for part in one["result"] if part["type"] == "choices" for label in part["value"]["choices"]]
         if labels and not one.get("was_cancelled"):
             by = one.get("completed_by")
             who = by.get("email") or by.get("id") if isinstance(by, Mapping) else by

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from kasauti.core.types import Task
 
 HELP = "the review queue: what waits, what was found, to and from Label Studio and Argilla"
-ABOUT = """Bring the review queue up to date and say what waits and what the reviews have shown (`kasauti review`), write
-what waits for another tool (`kasauti review export -o queue.json`), or take decisions back from it (`kasauti review
-import queue.json`). Reviews are made on the page /review of `kasauti serve`."""
+ABOUT = """Bring the review queue up to date and say what waits and what the reviews have shown (`kasauti review`),
+write what waits for another tool (`kasauti review export -o queue.json`), or take decisions back from it (`kasauti
+review import queue.json`). Reviews are made on the page /review of `kasauti serve`."""
 ACTIONS = ("show", "export", "import")
 
 
@@ -33,7 +33,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--to", metavar="TOOL", default="label-studio", help="export: label-studio or argilla (default: label-studio)"
     )
     parser.add_argument("-o", "--out", metavar="FILE", help="export: the file to write")
-    parser.add_argument("--decided", action="store_true", help="export: calls that were decided as well, with the decisions")
+    parser.add_argument(
+        "--decided", action="store_true", help="export: calls that were decided as well, with the decisions"
+    )
 
 
 def run(args: argparse.Namespace) -> CommandResult:

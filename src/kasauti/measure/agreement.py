@@ -16,7 +16,7 @@ class Kappa:
     """Agreement beyond chance."""
 
     value: float | None
-    """1 is always the same, 0 what chance gives; None where chance alone makes them agree (one label only, or no pair)."""
+    """1 is always the same, 0 what chance gives; None where chance alone makes them agree (one label, or no pair)."""
     low: float | None
     """95% interval."""
     high: float | None

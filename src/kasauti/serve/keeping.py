@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kasauti.calls.keeper import Keeper, Kept, Policy, State
+from kasauti.calls.log import CallLog
 from kasauti.calls.record import Answer
 from kasauti.core.errors import KasautiError
 from kasauti.core.files import STATE
@@ -95,6 +96,11 @@ class Keeping:
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="calls")
         self._tasks: list[asyncio.Task[None]] = []
         self._told = ""
+
+    @property
+    def calls(self) -> CallLog:
+        """The log itself, to read and to review."""
+        return self._keeper.log
 
     @property
     def state(self) -> State:
