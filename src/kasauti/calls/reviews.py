@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kasauti.calls.log import PAGE, CallLog
@@ -25,6 +25,9 @@ from kasauti.core.errors import UsageError
 
 LOAN = timedelta(minutes=10)
 """How long a reviewer has for a call before it is handed to another."""
+BROUGHT = "brought"
+"""Reason of a review of a call that was not in the queue when a decision on it came from elsewhere."""
+MOST_ROUNDS = 2
 _LOCK = 0x6B6173
 """First key of PostgreSQL's advisory locks on reviewers."""
 
@@ -93,6 +96,11 @@ class Reviews:
         Raises:
             StorageError: the database cannot be reached.
         """
+        with self._database.write() as connection:
+            return self.offer_within(connection, wishes)
+
+    def offer_within(self, connection: Connection, wishes: Iterable[Wish]) -> int:
+        """`offer` as part of a transaction."""
         now = us_of(datetime.now(UTC))
         rows = [
             {"call_id": w.call_id, "reason": w.reason, "priority": w.priority, "round": w.round, "offered": now}
@@ -102,8 +110,7 @@ class Reviews:
             return 0
         insert = sqlite.insert if self._database.sqlite else postgresql.insert
         new = insert(reviews).on_conflict_do_nothing(index_elements=["call_id", "round"]).returning(reviews.c.seq)
-        with self._database.write() as connection:
-            return len(connection.execute(new, rows).all())
+        return len(connection.execute(new, rows).all())
 
     def lend(self, reviewer: str, most: int = 1, loan: timedelta = LOAN, now: datetime | None = None) -> list[Loan]:
         """The next calls of the queue for one reviewer: what is on loan to him already first, then the highest
@@ -182,6 +189,57 @@ class Reviews:
         if not done:
             mend = "Take the next call: this one is another reviewer's now."
             raise UsageError(f"review {review} is not on loan to this reviewer", mend=mend)
+
+    def latest(self, reviewer: str) -> int | None:
+        """Number of the review that a reviewer decided last; None where he has none. Raises `StorageError`."""
+        query = select(reviews.c.seq).where(reviews.c.reviewer == reviewer, reviews.c.decided.is_not(None))
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(reviews.c.decided.desc(), reviews.c.seq.desc()).limit(1)).scalar()
+        return None if found is None else int(found)
+
+    def bring(self, call_id: str, reviewer: str, label: str, note: str | None = None) -> bool:
+        """A decision that was made elsewhere: on the first round of the call that is not decided, which is made where
+        there is none (its reason is then `brought`). One reviewer's decision on a call is brought once.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            StorageError: the database cannot be reached.
+        """
+        mine = select(reviews.c.seq, reviews.c.round, reviews.c.reviewer, reviews.c.decided, reviews.c.reason)
+        with self._database.write() as connection:
+            found = connection.execute(mine.where(reviews.c.call_id == call_id).order_by(reviews.c.round)).all()
+            if any(one.reviewer == reviewer for one in found):
+                return False
+            call = connection.execute(select(calls).where(calls.c.id == call_id)).mappings().first()
+            if call is None:
+                return False
+            free = next((one for one in found if one.decided is None), None)
+            if free is None and len(found) >= MOST_ROUNDS:
+                return False
+            if free is None:
+                reason = found[0].reason if found else BROUGHT
+                wish = Wish(call_id=call_id, reason=reason, round=len(found) + 1)
+                self.offer_within(connection, [wish])
+            number = free.round if free is not None else len(found) + 1
+            said = {"reviewer": reviewer, "label": label, "note": note, "decided": us_of(datetime.now(UTC))}
+            kept = {"answered": call["category"], "version": call["version"], "called": call["at"]}
+            where = (reviews.c.call_id == call_id, reviews.c.round == number)
+            rest = {"lease_by": None, "lease_until": None}
+            connection.execute(update(reviews).where(*where).values(**said, **kept, **rest))
+        return True
+
+    def open_calls(self, most: int = 100_000) -> Iterator[tuple[str, str, int, Call]]:
+        """What waits, as (id of the call, reason, round, call), the most urgent first. Raises `StorageError`."""
+        query = (
+            select(calls, reviews.c.reason, reviews.c.round).join(reviews, reviews.c.call_id == calls.c.id)
+            .where(reviews.c.decided.is_(None)).order_by(reviews.c.priority.desc(), reviews.c.seq).limit(most)
+        )  # fmt: skip
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        for row in rows:
+            yield row["id"], row["reason"], row["round"], from_row(row)
 
     def waiting(self) -> dict[str, int]:
         """How many wait, by reason. Raises `StorageError`."""

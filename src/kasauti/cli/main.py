@@ -39,6 +39,7 @@ from kasauti.cli import (
     register,
     release,
     report,
+    review,
     rollback,
     serve,
     train,
@@ -76,6 +77,7 @@ VERBS: dict[str, ModuleType] = {
     "serve": serve,
     "keys": keys,
     "calls": calls,
+    "review": review,
     "watch": watch,
     "doctor": doctor,
 }

@@ -52,6 +52,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> CommandResult:
     """Serve until told to stop."""
+    from kasauti.pages.console import PAGES
     from kasauti.registry.versions import Registry
     from kasauti.serve.app import Settings, make_app
     from kasauti.serve.engine import Bounds
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> CommandResult:
             if code := keep_running(command, listening, Log()):
                 return CommandResult({"address": address, "ended": False}, [f"The service ended with {code}."], 1)
         else:
-            serve(make_app(task, keys, settings), listening, seconds=args.timeout)
+            serve(make_app(task, keys, settings, pages=PAGES), listening, seconds=args.timeout)
     return CommandResult({"address": address, "ended": True}, ["Ended; everything that was taken is answered."])
 
 

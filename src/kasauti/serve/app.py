@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ from kasauti.core.errors import KasautiError
 from kasauti.core.types import Task
 from kasauti.serve import openai
 from kasauti.serve.asked import caller_of, metadata_of, parse, row_of_conversation, rows_of, wants_sets
+from kasauti.serve.browser import Pages
 from kasauti.serve.door import Door, problem_of
 from kasauti.serve.engine import Bounds, Closed, Engine, Full, Late
 from kasauti.serve.figures import Figures
@@ -170,6 +171,11 @@ class Service:
             self.figures.answers.labels(one.category, accepted, str(one.version)).inc()
         return answered
 
+    async def opinions(self, rows: Sequence[Question]) -> list[Answered]:
+        """What versions other than those that answered would say, as `Question.by` names them; nothing is kept.
+        Raises `Problem` as `ask` does."""
+        return await self._answered(list(rows))
+
     async def _answered(self, rows: list[Question]) -> list[Answered]:
         try:
             return await self.engine.ask(rows)
@@ -191,13 +197,16 @@ def _not_kept(trouble: str) -> Problem:
     return Problem(503, detail, {"Retry-After": "1"})
 
 
-def make_app(task: Task, keys: Keys | None, settings: Settings | None = None, log: Log | None = None) -> FastAPI:
+def make_app(
+    task: Task, keys: Keys | None, settings: Settings | None = None, log: Log | None = None, pages: Pages | None = None
+) -> FastAPI:
     """The application.
 
     Args:
         task: whose champion answers.
         keys: who may ask; None lets everybody do everything.
         log: None writes to standard error.
+        pages: for people to look at, beside the endpoints.
     """
     settings, log = settings or Settings(), log or Log()
     service = Service(task, keys, settings, log)
@@ -212,9 +221,12 @@ def make_app(task: Task, keys: Keys | None, settings: Settings | None = None, lo
     app.state.service = service
     _watching(app, service)
     _asking(app, service)
+    if pages is not None:
+        pages.attach(app, service)
     describe(app, task)
     app.add_exception_handler(HTTPException, _refused)
-    app.add_middleware(Door, keys=keys, per_minute=settings.per_minute, figures=service.figures, log=log)
+    roles = pages.roles if pages is not None else {}
+    app.add_middleware(Door, keys=keys, per_minute=settings.per_minute, figures=service.figures, log=log, pages=roles)
     return app
 
 

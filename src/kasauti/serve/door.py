@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kasauti.core.call import new_id
+from kasauti.serve import browser
 from kasauti.serve.figures import Figures
 from kasauti.serve.keys import Keys, Role
 from kasauti.serve.limits import Rate
@@ -48,10 +50,14 @@ class Door:
         app: what is behind it.
         keys: who may come in; None is everybody.
         per_minute: requests of one caller, unless the key says otherwise; 0 for no bound.
+        pages: paths of pages, with the least role for each; None is open to everybody.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys | None, per_minute: float, figures: Figures, log: Log) -> None:
-        self._app, self._keys, self._per_minute = app, keys, per_minute
+    def __init__(
+        self, app: ASGIApp, keys: Keys | None, per_minute: float, figures: Figures, log: Log,
+        pages: Mapping[str, Role | None] | None = None,
+    ) -> None:  # fmt: skip
+        self._app, self._keys, self._per_minute, self._pages = app, keys, per_minute, pages or {}
         self._figures, self._log, self._rate = figures, log, Rate()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +71,8 @@ class Door:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 said["status"] = message["status"]
-                own = {**HEADERS, "x-request-id": id}
+                page = browser.HEADERS if scope["path"] in self._pages else {}
+                own = {**HEADERS, **page, "x-request-id": id}
                 kept = [(name, value) for name, value in message.get("headers", ()) if name.decode() not in own]
                 message["headers"] = [*kept, *((name.encode(), value.encode()) for name, value in own.items())]
             await send(message)
@@ -88,11 +95,17 @@ class Door:
         path = request.scope["path"]
         if path in OPEN:
             return None
+        if path in self._pages:
+            browser.check_origin(request, guarded=self._keys is not None)
+            if self._pages[path] is None:
+                return None
         name, per_minute = f"address {request.client.host if request.client else ''}", self._per_minute
         if self._keys is not None:
-            needed = ROLES.get(path, Role.CALLER)
-            key = self._keys.whose(_given(request))
+            needed = self._pages.get(path) or ROLES.get(path, Role.CALLER)
+            key = self._keys.whose(self._given(request))
             if key is None:
+                if path in self._pages:
+                    raise browser.refused(request)
                 detail = "a key is needed: `Authorization: Bearer …`"
                 raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
             name, per_minute = key.name, key.per_minute or per_minute
@@ -103,9 +116,16 @@ class Door:
             raise Problem(429, detail, {"Retry-After": str(max(1, math.ceil(wait)))})
         return name if self._keys is not None else None
 
+    def _given(self, request: Request) -> str:
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        given = value.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+        if not given and request.scope["path"] in self._pages:
+            return request.cookies.get(browser.cookie_of(request), "")
+        return given
+
     def _tell(self, scope: Scope, id: str, seconds: float, said: dict[str, Any]) -> None:
         path = (
-            scope["path"] if scope["path"] in (*ROLES, *OPEN) else "other"
+            scope["path"] if scope["path"] in (*ROLES, *OPEN, *self._pages) else "other"
         )  # a label for each made-up path would add up
         self._figures.requests.labels(path, str(said["status"])).inc()
         self._figures.seconds.labels(path).observe(seconds)
@@ -121,8 +141,3 @@ def problem_of(error: HTTPException) -> Problem:
     """What the framework itself refuses: an unknown path, a method that a path does not take."""
     details = {404: "there is no such path", 405: "this path does not take this method"}
     return Problem(error.status_code, details.get(error.status_code, "the request cannot be read"), error.headers)
-
-
-def _given(request: Request) -> str:
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")

@@ -99,7 +99,7 @@ class Keeping:
 
     @property
     def calls(self) -> CallLog:
-        """The log itself."""
+        """The log itself, to read and to review."""
         return self._keeper.log
 
     @property

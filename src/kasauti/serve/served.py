@@ -54,6 +54,8 @@ class Question:
     """Who asks, as the caller says; None where it does not."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the caller sends beside the input."""
+    by: int | None = None
+    """Number of the version to answer it, for those in memory; None for the one whose turn it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,15 +150,35 @@ class Served:
         now = self._now
         if now is None:
             raise UsageError("nothing is loaded yet")
-        if now.candidate is None:
-            return _answers(now.champion, asked)
-        number = now.candidate.version.number
-        tried = [place_of(one.caller or one.row.id, number) < now.share for one in asked]
+        turn = [self._turn(one, now) for one in asked]
         made = {
-            side: iter(made_by([one for one, new in zip(asked, tried, strict=True) if new == side]))
-            for side, made_by in ((True, _or_champion(now.candidate, now.champion)), (False, _by(now.champion)))
+            serving.version.number: iter(
+                self._made_by(serving, now)([one for one, its in zip(asked, turn, strict=True) if its is serving])
+            )
+            for serving in {its.version.number: its for its in turn}.values()
         }
-        return [next(made[new]) for new in tried]
+        return [next(made[its.version.number]) for its in turn]
+
+    @staticmethod
+    def _made_by(serving: Serving, now: _Now) -> Callable[[Sequence[Question]], list[Answered]]:
+        return _or_champion(serving, now.champion) if serving is now.candidate else _by(serving)
+
+    def other_than(self, number: int) -> int | None:
+        """A version in memory beside the one given: the champion or the candidate, else the one before; None where
+        there is none."""
+        now = self._now
+        named = [] if now is None else [now.champion, *([now.candidate] if now.candidate else [])]
+        held = [one.version.number for one in named] + sorted(self._held, reverse=True)
+        return next((one for one in held if one != number), None)
+
+    def _turn(self, one: Question, now: _Now) -> Serving:
+        """Which version answers a row."""
+        if one.by is not None and one.by in self._held:
+            return self._held[one.by]
+        if now.candidate is None:
+            return now.champion
+        tried = place_of(one.caller or one.row.id, now.candidate.version.number) < now.share
+        return now.candidate if tried else now.champion
 
     def asks_both(self, id: str) -> bool:
         """Whether the call of this id is one that both versions answer."""

@@ -323,6 +323,7 @@ def shift(seen: Seen) -> tuple[list[Finding], dict[str, Any]]:
     }
     if not found.stands:
         return [], could
+    could["unlike"] = [id for id, _ in found.inputs]
     return [
         Finding(
             check="shift",
