@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -34,6 +34,7 @@ from kasauti.serve.logs import Log
 from kasauti.serve.problems import Problem, problem_response
 from kasauti.serve.schema import describe
 from kasauti.serve.served import Answered, Question, Served, Serving
+from kasauti.serve.writing import Writing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -256,6 +257,8 @@ def _asking(app: FastAPI, service: Service) -> None:
         """The category of a text, or of each of a list of texts."""
         began, now = time.perf_counter(), service.ready()
         sets = wants_sets(request.query_params)
+        if not now.task.labels:
+            raise Problem(422, "this task has no labels: ask POST /v1/chat/completions, which answers with a text")
         rows, batch = rows_of(now.task, await service.body(request))
         answered, id = await service.ask(request, rows, batch=batch), request.scope["kasauti.id"]
         milliseconds = round(1000 * (time.perf_counter() - began), 3)
@@ -269,20 +272,36 @@ def _asking(app: FastAPI, service: Service) -> None:
         """The same answer in the OpenAI protocol."""
         now, sets = service.ready(), wants_sets(request.query_params)
         body = await service.body(request)
-        openai.check(body)
+        wish = openai.read_wish(body, now.task)
         row = row_of_conversation(now.task, body.get("messages"))
         metadata = metadata_of(body, "") if body.get("metadata") is not None else {}
-        question = Question(row=row, caller=caller_of({"caller": body.get("user")}), metadata=metadata)
+        head = openai.Head(id=request.scope["kasauti.id"], created=int(time.time()), model=now.task.name, sets=sets)
+        question = Question(
+            row=row, caller=caller_of({"caller": body.get("user")}), metadata=metadata, most=wish.most
+        )
+        if wish.stream and not now.task.labels:
+            writing = Writing()
+            await writing.begin(service.ask(request, [replace(question, tell=writing.tell)]))
+            events = writing.events(head, wish, lambda fault: service.log.event("fault", id=head.id, error=fault))
+            return StreamingResponse(events, media_type="text/event-stream")
         (answered,) = await service.ask(request, [question])
-        told = answered, request.scope["kasauti.id"], int(time.time()), now.task.name, sets
-        if body.get("stream"):
-            return StreamingResponse(openai.pieces(*told), media_type="text/event-stream")
-        return JSONResponse(openai.completion(*told))
+        if wish.stream:
+            return StreamingResponse(openai.pieces(answered, head, wish), media_type="text/event-stream")
+        return JSONResponse(openai.completion(answered, head, wish))
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The one model: the task."""
         return openai.models(service.ready().task.name, service.began)
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        """That model, where it is the one."""
+        known = service.ready().task.name
+        if name != known:
+            detail = f"the model {ascii(name[:80])} is not served here; {known!r} is"
+            raise Problem(404, detail, code="model_not_found")
+        return openai.model(known, service.began)
 
 
 def _shape(one: Answered, sets: bool) -> dict[str, Any]:
