@@ -36,11 +36,20 @@ class Patient(H11Protocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.IDLE and self._too_long(data):
+            self.send_400_response("The head of the request is too long.")
+            self.transport.close()
+            return
         super().data_received(data)
         if self.conn.their_state is h11.IDLE:
             self._wait()
         else:
             self._stop_waiting()
+
+    def _too_long(self, data: bytes) -> bool:
+        """Whether the head that arrives is longer than may be. h11 bounds only heads that are not whole yet."""
+        head = self.conn.trailing_data[0] + data
+        return len(head) > HEADER_BYTES and b"\r\n\r\n" not in head[: HEADER_BYTES + 4]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
