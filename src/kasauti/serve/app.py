@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -128,6 +128,8 @@ class Service:
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise Problem(415, "send application/json")
+        with _in_time(self.settings.bounds):
+            self.engine.check()  # who is turned away is so before anything is read
         most, seconds = self.settings.body_bytes, self.settings.body_seconds
         try:
             content = await read_body(request.stream(), request.headers.get("content-length"), most, seconds)
@@ -160,18 +162,25 @@ class Service:
         return answered
 
     async def _answered(self, rows: list[Question]) -> list[Answered]:
-        try:
-            return await self.engine.ask(rows)
-        except Full as full:
-            detail = "the service is full; ask again a little later"
-            raise Problem(429, detail, {"Retry-After": str(full.retry_after)}) from None
-        except Late:
-            detail = f"there was no answer within {self.settings.bounds.seconds:g} s"
-            raise Problem(504, detail) from None
-        except Closed:
-            raise Problem(503, "the service is stopping", {"Retry-After": "5"}) from None
-        except KasautiError as error:
-            raise Problem(422, error.line()) from None
+        with _in_time(self.settings.bounds):
+            try:
+                return await self.engine.ask(rows)
+            except KasautiError as error:
+                raise Problem(422, error.line()) from None
+
+
+@contextlib.contextmanager
+def _in_time(bounds: Bounds) -> Iterator[None]:
+    """The engine's refusals as problems."""
+    try:
+        yield
+    except Full as full:
+        detail = "the service is full; ask again a little later"
+        raise Problem(429, detail, {"Retry-After": str(full.retry_after)}) from None
+    except Late:
+        raise Problem(504, f"there was no answer within {bounds.seconds:g} s") from None
+    except Closed:
+        raise Problem(503, "the service is stopping", {"Retry-After": "5"}) from None
 
 
 def _not_kept(trouble: str) -> Problem:
