@@ -88,8 +88,12 @@ def _send(strategy: Any, cases: int, seed: int, session: Any, found: _Found) -> 
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=cases, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck),
-        phases=[hypothesis.Phase.generate], print_blob=False,
+        max_examples=cases,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=[hypothesis.Phase.generate],
+        print_blob=False,
     )
     @hypothesis.given(case=strategy)
     def send(case: Any) -> None:

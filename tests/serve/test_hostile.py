@@ -223,7 +223,7 @@ def test_no_conversation_does_harm(attacked, more):
 def test_what_was_sent_is_kept_as_text_and_never_run(attacked, folder):
     told = attacked.ask("/classify", {"text": SQL + TURNS, "metadata": {"caller": SQL, "note": SQL}}).json
     with sqlite3.connect(folder / ".kasauti" / "calls.db") as database:
-        (fields, metadata), = database.execute("SELECT fields, metadata FROM calls WHERE id = ?", (told["id"],))
+        ((fields, metadata),) = database.execute("SELECT fields, metadata FROM calls WHERE id = ?", (told["id"],))
     assert json.loads(fields) == {"text": SQL + TURNS}
     assert json.loads(metadata) == {"note": SQL}
 

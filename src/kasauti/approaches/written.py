@@ -250,9 +250,7 @@ class WrittenTuned(Written):
         return super().load(folder)
 
 
-def _teller(
-    renderer: Renderer, tell: Sequence[Tell | None], bounds: Sequence[int]
-) -> Callable[[int, int], None]:
+def _teller(renderer: Renderer, tell: Sequence[Tell | None], bounds: Sequence[int]) -> Callable[[int, int], None]:
     """Tokens of many rows as growing texts. A letter of which only the first bytes are there is waited for."""
     written: list[list[int]] = [[] for _ in tell]
 

@@ -285,9 +285,7 @@ def _asking(app: FastAPI, service: Service) -> None:
         row = row_of_conversation(now.task, body.get("messages"))
         metadata = metadata_of(body, "") if body.get("metadata") is not None else {}
         head = openai.Head(id=request.scope["kasauti.id"], created=int(time.time()), model=now.task.name, sets=sets)
-        question = Question(
-            row=row, caller=caller_of({"caller": body.get("user")}), metadata=metadata, most=wish.most
-        )
+        question = Question(row=row, caller=caller_of({"caller": body.get("user")}), metadata=metadata, most=wish.most)
         if wish.stream and not now.task.labels:
             writing = Writing()
             await writing.begin(service.ask(request, [replace(question, tell=writing.tell)]))
@@ -308,7 +306,7 @@ def _asking(app: FastAPI, service: Service) -> None:
         """That model, where it is the one."""
         known = service.ready().task.name
         if name != known:
-            detail = f"the model {ascii(name[:80])} is not served here; {known!r} is"
+            detail = f"the model {name[:80]!a} is not served here; {known!r} is"
             raise Problem(404, detail, code="model_not_found")
         return openai.model(known, service.began)
 

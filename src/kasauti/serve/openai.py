@@ -62,7 +62,7 @@ def read_wish(body: Mapping[str, Any], task: Task) -> Wish:
     if model is not None and not isinstance(model, str):
         raise Problem(422, "`model` is a text")
     if model is not None and model != task.name:
-        detail = f"the model {ascii(model[:80])} is not served here; {task.name!r} is"
+        detail = f"the model {model[:80]!a} is not served here; {task.name!r} is"
         raise Problem(404, detail, code="model_not_found")
     if _whole(body, "n", 1, None) not in (1, None):
         raise Problem(422, "`n` is 1: a question has one answer")

@@ -60,9 +60,7 @@ class Writing:
             asking.exception()  # it has been looked at, also where the caller has hung up
         self._pieces.put_nowait(None)
 
-    async def events(
-        self, head: openai.Head, wish: openai.Wish, told: Callable[[str], None]
-    ) -> AsyncIterator[str]:
+    async def events(self, head: openai.Head, wish: openai.Wish, told: Callable[[str], None]) -> AsyncIterator[str]:
         """All events of the stream; what goes wrong in its middle is its last.
 
         Args:
