@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from kasauti.approaches.workbench import Workbench
-from kasauti.approaches.written import Written
+from kasauti.approaches.written import Tell, Written
 from kasauti.chat.render import Renderer
 from kasauti.core.errors import TaskError
 from kasauti.core.knowledge import Knowledge
@@ -122,7 +122,9 @@ class Grounded(Written):
             turns[-1] = Message(role="user", content=f"Sources:\n{listed}\n\n{turns[-1].content}")
         return turns
 
-    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+    def write(
+        self, examples: Sequence[Example], tell: Sequence[Tell | None] = (), most: Sequence[int | None] = ()
+    ) -> list[Prediction]:
         index = self.index()
         renderer = Renderer(self.bench.frozen, self.bench.loaded().tokenizer)
         room = self.window() - self.most
@@ -133,7 +135,8 @@ class Grounded(Written):
             )
             for one in examples
         }
-        given = super().predict(examples)
+        # no text is told while it grows: the numbers of its sources are taken out when it is whole
+        given = super().write(examples, most=most)
         return [cited(p, self._found[one.id]) for p, one in zip(given, examples, strict=True)]
 
 

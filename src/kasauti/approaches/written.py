@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -35,6 +35,9 @@ MORE = 1.5
 """An answer may have so many times the tokens of the longest training answer."""
 SLACK = 8
 """Tokens on top of that, for short answers."""
+
+Tell = Callable[[str], None]
+"""Is handed a text that grows, the whole of it each time."""
 
 
 class Written:
@@ -96,6 +99,17 @@ class Written:
         return self
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        return self.write(examples)
+
+    def write(
+        self, examples: Sequence[Example], tell: Sequence[Tell | None] = (), most: Sequence[int | None] = ()
+    ) -> list[Prediction]:
+        """`predict`, told while it goes on.
+
+        Args:
+            tell: for each row who is handed its text as it grows, in this thread; None for nobody.
+            most: for each row the tokens that it may have, where that is less than any answer may; None for those.
+        """
         from kasauti.model.generate import generate
         from kasauti.model.prefix import compute_prefix
 
@@ -105,32 +119,35 @@ class Written:
         done, began = 0, time.perf_counter()
         shared = _shared(prompts)
 
-        def tell(rows: int) -> None:
+        def count(rows: int) -> None:
             nonlocal done
             done += rows
             self.bench.progress(self.name, done, len(examples))
 
+        bounds = [min(self.most, one or self.most) for one in most] or [self.most] * len(prompts)
         made = generate(
             loaded.model,
             prompts,
             end_ids=renderer.stop_ids,
-            max_new_tokens=self.most,
+            max_new_tokens=max(bounds, default=self.most),
             grammar=self.grammar(loaded.tokenizer, renderer.stop_ids),
             prefix=compute_prefix(loaded.model, shared) if len(prompts) > 1 and shared else None,
-            progress=tell,
+            progress=count,
+            told=_teller(renderer, tell, bounds) if any(tell) else None,
         )
         seconds = (time.perf_counter() - began) / max(1, len(prompts))
         given = []
-        for text, prompt in zip(made, prompts, strict=True):
-            raw = renderer.parse_answer(text.ids)
+        for text, prompt, bound in zip(made, prompts, bounds, strict=True):
+            raw = renderer.parse_answer(text.ids[:bound])
+            ended = text.ended and len(text.ids) <= bound
             given.append(
                 Prediction(
-                    answer=raw if text.ended else None,
-                    ended=Ended.ANSWERED if text.ended else Ended.UNPARSABLE,
+                    answer=raw if ended else None,
+                    ended=Ended.ANSWERED if ended else Ended.UNPARSABLE,
                     raw=raw,
                     seconds=seconds,
                     input_tokens=len(prompt),
-                    output_tokens=len(text.ids) + text.ended,
+                    output_tokens=len(text.ids[:bound]) + ended,
                 )
             )
         return given
@@ -231,6 +248,19 @@ class WrittenTuned(Written):
         inner = Path(folder) / "adapter"  # a version has the adapter's files at its top, as model folders do
         self.adapter = str(inner if inner.is_dir() else folder)
         return super().load(folder)
+
+
+def _teller(renderer: Renderer, tell: Sequence[Tell | None], bounds: Sequence[int]) -> Callable[[int, int], None]:
+    """Tokens of many rows as growing texts. A letter of which only the first bytes are there is waited for."""
+    written: list[list[int]] = [[] for _ in tell]
+
+    def told(row: int, token: int) -> None:
+        ids, hear = written[row], tell[row]
+        if hear is not None and len(ids) < bounds[row]:
+            ids.append(token)
+            hear(renderer.parse_answer(ids).rstrip("\ufffd"))
+
+    return told
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> list[int]:

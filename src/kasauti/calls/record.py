@@ -75,6 +75,8 @@ class Recorder:
             history = tuple(replace(turn, content=masked(turn.content)) for turn in history)
             metadata = self._masked(metadata)
             told = replace(told, raw=masked(told.raw))
+            if not answer.category and told.answer is not None:  # a text, which may repeat what it was asked
+                told = replace(told, answer=masked(told.answer))
         return Call(
             id=answer.id,
             at=at or datetime.now(UTC),

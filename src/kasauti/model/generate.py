@@ -40,6 +40,7 @@ def generate(
     batch_tokens: int = 16384,
     grammar: Grammar | None = None,
     progress: Callable[[int], None] | None = None,
+    told: Callable[[int, int], None] | None = None,
 ) -> list[Generated]:
     """The most probable continuation, token by token (greedy), for every prompt, in order.
 
@@ -52,6 +53,7 @@ def generate(
         batch_tokens: prompt and answer tokens in one batch.
         grammar: what answers have to be; see `constrain.py`.
         progress: called with the number of rows finished since the last call.
+        told: called with the place of a prompt and each of its tokens as it comes, without the end-of-turn.
     """
     if prompts:
         prefix = prefix_for(model, prompts, prefix)
@@ -65,7 +67,9 @@ def generate(
             if (len(rows) + 1) * longest > batch_tokens:
                 break
             rows.append(order[at + len(rows)])
-        answers = _batch(model, [prompts[i] for i in rows], end_ids, max_new_tokens, prefix, grammar)
+        asked = [prompts[i] for i in rows]
+        streamer = _teller(told, rows, end_ids) if told else None
+        answers = _batch(model, asked, end_ids, max_new_tokens, prefix, grammar, streamer)
         for row, made in zip(rows, answers, strict=True):
             out[row] = made
         at += len(rows)
@@ -81,6 +85,7 @@ def _batch(
     max_new_tokens: int,
     prefix: Prefix | None,
     grammar: Grammar | None,
+    streamer: Any = None,
 ) -> list[Generated]:
     from transformers import GenerationConfig
 
@@ -102,6 +107,7 @@ def _batch(
             generation_config=config,
             logits_processor=[grammar.processor(len(prompts), longest)] if grammar else [],
             past_key_values=prefix_cache(prefix, len(prompts)) if prefix else None,
+            streamer=streamer,
         )[:, longest:].tolist()
     ends = set(end_ids)
     made = []
@@ -109,6 +115,30 @@ def _batch(
         stop = next((i for i, token in enumerate(sequence) if token in ends), None)
         made.append(Generated(tuple(sequence if stop is None else sequence[:stop]), stop is not None))
     return made
+
+
+def _teller(told: Callable[[int, int], None], rows: Sequence[int], end_ids: Sequence[int]) -> Any:
+    """What transformers hands the tokens of a batch to, step by step; the prompts come first."""
+    from transformers.generation.streamers import BaseStreamer
+
+    class Teller(BaseStreamer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.begun = False
+            self.going = set(range(len(rows)))
+
+        def put(self, value: Any) -> None:
+            if self.begun:
+                for at, token in enumerate(value.tolist()):
+                    if token in end_ids:
+                        self.going.discard(at)
+                    elif at in self.going:
+                        told(rows[at], token)
+            self.begun = True
+
+        def end(self) -> None:
+            pass
+
+    return Teller()
 
 
 @contextlib.contextmanager

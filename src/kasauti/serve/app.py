@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -36,6 +36,7 @@ from kasauti.serve.problems import Problem, problem_response
 from kasauti.serve.schema import describe
 from kasauti.serve.served import Answered, Question, Served, Serving
 from kasauti.serve.shadowing import Shadowing
+from kasauti.serve.writing import Writing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +139,8 @@ class Service:
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise Problem(415, "send application/json")
+        with _in_time(self.settings.bounds):
+            self.engine.check()  # who is turned away is so before anything is read
         most, seconds = self.settings.body_bytes, self.settings.body_seconds
         try:
             content = await read_body(request.stream(), request.headers.get("content-length"), most, seconds)
@@ -177,18 +180,25 @@ class Service:
         return await self._answered(list(rows))
 
     async def _answered(self, rows: list[Question]) -> list[Answered]:
-        try:
-            return await self.engine.ask(rows)
-        except Full as full:
-            detail = "the service is full; ask again a little later"
-            raise Problem(429, detail, {"Retry-After": str(full.retry_after)}) from None
-        except Late:
-            detail = f"there was no answer within {self.settings.bounds.seconds:g} s"
-            raise Problem(504, detail) from None
-        except Closed:
-            raise Problem(503, "the service is stopping", {"Retry-After": "5"}) from None
-        except KasautiError as error:
-            raise Problem(422, error.line()) from None
+        with _in_time(self.settings.bounds):
+            try:
+                return await self.engine.ask(rows)
+            except KasautiError as error:
+                raise Problem(422, error.line()) from None
+
+
+@contextlib.contextmanager
+def _in_time(bounds: Bounds) -> Iterator[None]:
+    """The engine's refusals as problems."""
+    try:
+        yield
+    except Full as full:
+        detail = "the service is full; ask again a little later"
+        raise Problem(429, detail, {"Retry-After": str(full.retry_after)}) from None
+    except Late:
+        raise Problem(504, f"there was no answer within {bounds.seconds:g} s") from None
+    except Closed:
+        raise Problem(503, "the service is stopping", {"Retry-After": "5"}) from None
 
 
 def _not_kept(trouble: str) -> Problem:
@@ -283,6 +293,8 @@ def _asking(app: FastAPI, service: Service) -> None:
         """The category of a text, or of each of a list of texts."""
         began, now = time.perf_counter(), service.ready()
         sets = wants_sets(request.query_params)
+        if not now.task.labels:
+            raise Problem(422, "this task has no labels: ask POST /v1/chat/completions, which answers with a text")
         rows, batch = rows_of(now.task, await service.body(request))
         answered, id = await service.ask(request, rows, batch=batch), request.scope["kasauti.id"]
         milliseconds = round(1000 * (time.perf_counter() - began), 3)
@@ -296,20 +308,34 @@ def _asking(app: FastAPI, service: Service) -> None:
         """The same answer in the OpenAI protocol."""
         now, sets = service.ready(), wants_sets(request.query_params)
         body = await service.body(request)
-        openai.check(body)
+        wish = openai.read_wish(body, now.task)
         row = row_of_conversation(now.task, body.get("messages"))
         metadata = metadata_of(body, "") if body.get("metadata") is not None else {}
-        question = Question(row=row, caller=caller_of({"caller": body.get("user")}), metadata=metadata)
+        head = openai.Head(id=request.scope["kasauti.id"], created=int(time.time()), model=now.task.name, sets=sets)
+        question = Question(row=row, caller=caller_of({"caller": body.get("user")}), metadata=metadata, most=wish.most)
+        if wish.stream and not now.task.labels:
+            writing = Writing()
+            await writing.begin(service.ask(request, [replace(question, tell=writing.tell)]))
+            events = writing.events(head, wish, lambda fault: service.log.event("fault", id=head.id, error=fault))
+            return StreamingResponse(events, media_type="text/event-stream")
         (answered,) = await service.ask(request, [question])
-        told = answered, request.scope["kasauti.id"], int(time.time()), now.task.name, sets
-        if body.get("stream"):
-            return StreamingResponse(openai.pieces(*told), media_type="text/event-stream")
-        return JSONResponse(openai.completion(*told))
+        if wish.stream:
+            return StreamingResponse(openai.pieces(answered, head, wish), media_type="text/event-stream")
+        return JSONResponse(openai.completion(answered, head, wish))
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The one model: the task."""
         return openai.models(service.ready().task.name, service.began)
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        """That model, where it is the one."""
+        known = service.ready().task.name
+        if name != known:
+            detail = f"the model {name[:80]!a} is not served here; {known!r} is"
+            raise Problem(404, detail, code="model_not_found")
+        return openai.model(known, service.began)
 
 
 def _shape(one: Answered, sets: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kasauti.core.call import new_id
@@ -33,6 +33,8 @@ ROLES = {
 }
 """The least role for a path; without one it is open to everybody."""
 OPEN = ("/healthz", "/readyz")
+HUNG_UP = 499
+"""What the log and the figures say of a caller that hung up before its request was whole; nobody gets it."""
 HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -80,6 +82,8 @@ class Door:
         try:
             said["key"] = scope["kasauti.key"] = self._let_in(Request(scope))
             await self._app(scope, receive, send_on)
+        except ClientDisconnect:
+            said["status"] = HUNG_UP
         except Exception as error:
             if not isinstance(error, Problem):
                 said["error"] = type(error).__name__  # never its text, which may hold the caller's

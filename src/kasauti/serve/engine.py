@@ -102,6 +102,14 @@ class Engine(Generic[Row, Value]):
         """Begin to answer; within a running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._work())
 
+    def check(self, rows: int = 1) -> None:
+        """Whether so many rows would be taken now. Raises `Full` or `Closed`."""
+        if self._closed:
+            raise Closed
+        expected = (self._waiting + self._running) * self._per_row
+        if self._waiting + rows > self.bounds.queue_rows or expected > self.bounds.queue_seconds:
+            raise Full(max(1, math.ceil(expected - self.bounds.queue_seconds / 2)))
+
     async def ask(self, rows: Sequence[Row]) -> list[Value]:
         """The values of these rows.
 
@@ -109,11 +117,7 @@ class Engine(Generic[Row, Value]):
             Full, Closed, Late: as they say.
             Exception: whatever answering these rows raised; other requests of the same batch are not touched.
         """
-        if self._closed:
-            raise Closed
-        expected = (self._waiting + self._running) * self._per_row
-        if self._waiting + len(rows) > self.bounds.queue_rows or expected > self.bounds.queue_seconds:
-            raise Full(max(1, math.ceil(expected - self.bounds.queue_seconds / 2)))
+        self.check(len(rows))
         asked: _Asked[Row, Value] = _Asked(rows, asyncio.get_running_loop().create_future())
         self._queue.append(asked)
         self._waiting += len(rows)

@@ -56,6 +56,10 @@ class Question:
     """What the caller sends beside the input."""
     by: int | None = None
     """Number of the version to answer it, for those in memory; None for the one whose turn it is."""
+    tell: Callable[[str], None] | None = None
+    """Is handed a text that grows, the whole of it each time, by the thread that answers; for tasks without labels."""
+    most: int | None = None
+    """Tokens that a text may have; None for as many as the version allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +67,9 @@ class Answered:
     """The answer to one row."""
 
     category: str
-    """Always one of the task's labels."""
+    """Always one of the task's labels; empty where the task has none."""
+    text: str
+    """What the caller gets: the category, or the text that was written."""
     confidence: float | None
     accepted: bool
     labels: list[str] | None
@@ -253,18 +259,27 @@ def place_of(caller: str, number: int) -> float:
 def _answers(serving: Serving, asked: Sequence[Question]) -> list[Answered]:
     if not asked:
         return []
-    return [_answered(serving, one) for one in serving.approach.predict([one.row for one in asked])]
+    return [_answered(serving, one) for one in _predicted(serving, asked)]
 
 
 def _answered(serving: Serving, one: Prediction) -> Answered:
     return Answered(
-        category=answer_of(serving.task, one),
+        category=answer_of(serving.task, one) if serving.task.labels else "",
+        text=answer_of(serving.task, one) if serving.task.labels or one.answer is not None else one.raw,
         confidence=one.confidence,
         accepted=is_accepted(one, serving.threshold),
         labels=set_of(serving.task, serving.sets, one),
         version=serving.version.number,
         prediction=one,
     )
+
+
+def _predicted(serving: Serving, asked: Sequence[Question]) -> list[Prediction]:
+    rows, write = [one.row for one in asked], getattr(serving.approach, "write", None)
+    if serving.task.labels or write is None:
+        return serving.approach.predict(rows)
+    given: list[Prediction] = write(rows, [one.tell for one in asked], [one.most for one in asked])
+    return given
 
 
 def row_of(task: Task, fields: dict[str, str]) -> Example:
