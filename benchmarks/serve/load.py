@@ -63,7 +63,8 @@ class Client:
     async def ask(self, text: str) -> None:
         """One question; what came of it goes into `Seen`."""
         body = json.dumps({self._column: text}).encode()
-        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
         began = time.perf_counter()
         try:
             if self._streams is None:

@@ -55,7 +55,9 @@ def compare(folder: Path, port: int) -> dict[str, Any]:
     told: dict[str, Any] = {
         name: {
             "same_answers": sum(one["category"] == p.answer for one, p in zip(found, given, strict=True)),
-            "same_confidence": sum(_close(one["confidence"], p.confidence) for one, p in zip(found, given, strict=True)),
+            "same_confidence": sum(
+                _close(one["confidence"], p.confidence) for one, p in zip(found, given, strict=True)
+            ),
             "largest_difference": max(
                 (abs(one["confidence"] - (p.confidence or 0)) for one, p in zip(found, given, strict=True)
                  if one["confidence"] is not None), default=None,

@@ -62,8 +62,8 @@ def quiet(text: str) -> None:
 
 PATHS = (
     "/../../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/%252e%252e%252fetc%252fpasswd",
-    "/..\\..\\etc\\passwd", "/classify/..%00/etc/passwd", "/v1/models/../../../etc/passwd", "/v1/models/%2e%2e%2ftask.yaml",
-    "/v1/models/%00", "/.kasauti/keys.json", "/task.yaml", "//evil.example/", "/%ff%fe", "/" + "a" * 20_000,
+    "/..\\..\\etc\\passwd", "/classify/..%00/etc/passwd", "/v1/models/../../../etc/passwd",
+    "/v1/models/%2e%2e%2ftask.yaml", "/v1/models/%00", "/.kasauti/keys.json", "/task.yaml", "//evil.example/", "/%ff%fe", "/" + "a" * 20_000,
     "http://evil.example/task.yaml", "*",
 )  # fmt: skip
 
@@ -108,9 +108,8 @@ def test_a_body_without_end_is_cut_off(attacked):
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     with socket.create_connection(("127.0.0.1", attacked.port), timeout=60) as one:
         one.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-        with pytest.raises(OSError):  # noqa: PT011
-            for _ in range(2000):  # 128 MiB; the service holds one and reads sixteen
-                one.sendall(chunk)
+        with pytest.raises(ConnectionError):
+            one.sendall(chunk * 2000)  # 128 MiB; the service holds one and reads sixteen
     assert attacked.ask("/healthz").status == 200
 
 

@@ -41,7 +41,7 @@ def test_log_probabilities_are_those_of_the_labels(server):
     (place,) = given.choices[0].logprobs.content
     assert place.token == "card"
     assert math.exp(place.logprob) == pytest.approx(given.model_extra["kasauti"]["confidence"], abs=1e-6)
-    assert [one.token for one in place.top_logprobs][0] == "card"
+    assert place.top_logprobs[0].token == "card"
     assert sum(math.exp(one.logprob) for one in place.top_logprobs) == pytest.approx(1)
     streamed = [one.choices[0] for one in chat.create(**asked, stream=True)]
     assert [one.logprobs.content[0].logprob for one in streamed if one.logprobs] == [place.logprob]

@@ -27,7 +27,7 @@ CONNECTIONS = 16_384
 """Beyond them uvicorn turns away by itself; long before, the engine's queue does, with what the caller has to know."""
 SWITCH_SECONDS = 0.0002
 """For how long the thread that speaks HTTP may keep the interpreter from the one that answers. A forward pass asks for
-it back after each of its hundreds of operations: with Python's 5 ms, a batch takes seconds while requests are refused."""
+it back after each of its hundreds of operations: with Python's 5 ms, a batch takes seconds under overload."""
 
 
 class Patient(H11Protocol):
