@@ -38,8 +38,10 @@ from kasauti.cli import (
     push,
     register,
     report,
+    retrain,
     rollback,
     serve,
+    simulate,
     train,
     trial,
     versions,
@@ -76,6 +78,8 @@ VERBS: dict[str, ModuleType] = {
     "calls": calls,
     "watch": watch,
     "doctor": doctor,
+    "retrain": retrain,
+    "simulate": simulate,
 }
 """Verb → its module: HELP (one line), ABOUT (a paragraph), `add(parser)`, `run(args)`."""
 
