@@ -100,8 +100,8 @@ def _schedule(args: argparse.Namespace, task: Task) -> CommandResult:
 def _lines(made: Retrained) -> list[str]:
     taken, rows = made.harvest, made.rows
     lines = [
-        f"{taken.read:,} reviewed calls, {taken.corrected:,} of them corrected; new: {taken.added.get('train', 0):,} to "
-        f"learn from, {taken.added.get('test', 0):,} to judge on.",
+        f"{taken.read:,} reviewed calls, {taken.corrected:,} of them corrected; new: {taken.added.get('train', 0):,} "
+        f"to learn from, {taken.added.get('test', 0):,} to judge on.",
         f"Now {rows['train']:,} are learnt from, {rows['test']:,} judged on; {rows['kept_out']:,} resemble a row of "
         "another part and are kept out.",
         *(f"New category: {one.said}." for one in made.categories),

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from kasauti.watch.simulate import Year
 
 HELP = "a year of a service in a minute: what is alerted when, what is retrained"
-ABOUT = """Live through a year of the bundled task with generated calls: from week 8 on they are typed otherwise, from week
-20 on a category comes in that nobody has listed, reviewers are slow, and in week 32 somebody puts out a bad candidate.
+ABOUT = """Live through a year of the bundled task with generated calls: from week 8 on they are typed otherwise,
+from week 20 on a category comes in that nobody has listed, reviewers are slow, and in week 32 somebody puts out a bad
+candidate.
 Says what was alerted and retrained when, and whether it is what had to be. The rules are those of `kasauti watch` and
 `kasauti retrain`; the classical approach answers. Nothing is kept."""
 

@@ -1,7 +1,8 @@
 """Calls that a person has read, as rows to learn from and to judge on.
 
-Walks in: calls with the label that a reviewer gave. Walks out: lines of `.kasauti/production/rows.jsonl`, which are only
-ever added, and the rows that join a split: some to learn from, the others to judge on beside the task's own test rows.
+Walks in: calls with the label that a reviewer gave. Walks out: lines of `.kasauti/production/rows.jsonl`, which are
+only ever added, and the rows that join a split: some to learn from, the others to judge on beside the task's own test
+rows.
 It does not know call logs or reviewers.
 
 A row's part is decided once, by a hash of its text, and stays. No row that resembles a row to judge on is ever learnt
@@ -139,8 +140,8 @@ def _lines(task: Task) -> dict[str, dict[str, Any]]:
 def production_rows(task: Task, split: Split) -> Production:
     """The production rows that may stand beside a split's rows.
 
-    A row to judge on that resembles any row of the split is left out, and so is a row to learn from that resembles a row
-    to judge or choose on, old or new. Of rows with the same text the last counts.
+    A row to judge on that resembles any row of the split is left out, and so is a row to learn from that resembles a
+    row to judge or choose on, old or new. Of rows with the same text the last counts.
 
     Args:
         split: of the task's own files.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kasauti.core.errors import DataError
 from kasauti.core.types import Example, Finding, Severity, Split, Task
@@ -43,7 +43,7 @@ class Divided:
     findings: Sequence[Finding]
     rows: Sequence[Example]
     """All rows as they stand in the files, in their order; those that are in no part too."""
-    production: Production = Production()
+    production: Production = field(default_factory=Production)
     """Reviewed calls: those to learn from are in `train` of both splits, those to judge on stand beside them."""
 
 

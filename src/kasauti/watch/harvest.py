@@ -122,7 +122,8 @@ def new_categories(
     made += [(label, label in said, number) for label, number in waiting.items()]
     ranked = sorted(made, key=lambda one: (-one[2], one[0]))
     return [
-        Category(label=label, declared=declared, rows=rows, needed=needed_examples()) for label, declared, rows in ranked
+        Category(label=label, declared=declared, rows=rows, needed=needed_examples())
+        for label, declared, rows in ranked
     ]
 
 
@@ -183,7 +184,8 @@ def declare(task: Task, said: str) -> None:
     first = next(line for line in lines[at + 1 :] if line.strip() and not line.lstrip().startswith("#"))
     indent = first[: len(first) - len(first.lstrip())]
     listed = first.lstrip().startswith("- ")
-    lines.insert(last + 1, f"{indent}- {_quoted(name)}" if listed else f"{indent}{_quoted(name)}: {_quoted(description)}")
+    value = f" {_quoted(description)}" if description else ""
+    lines.insert(last + 1, f"{indent}- {_quoted(name)}" if listed else f"{indent}{_quoted(name)}:{value}")
     text = "\n".join(lines)
     made = parse_task(text, folder=task.folder, where=path)
     if list(made.labels) != [*task.labels, name]:

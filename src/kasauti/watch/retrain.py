@@ -1,7 +1,7 @@
 """Reviewed calls in; a new version, or the reason why not.
 
-Walks in: a task with a version in service, and its call log. Walks out: a registered candidate that won over the version
-in service and forgot nothing that matters, on its share of the callers where one is named; else one line that says why
+Walks in: a task with a version in service, and its call log. Walks out: a registered candidate that won over the
+version in service and forgot nothing that matters, on its share of the callers where one is named; else one line that says why
 there is none. It decides by `weigh.py`.
 
 Every step is found again after a kill: rows are added once each, the trial goes on where it stopped, a version with the
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from kasauti.approaches.catalogue import LABELLED, make
+from kasauti.approaches.catalogue import CATALOGUE, LABELLED, make
 from kasauti.approaches.workbench import Workbench
 from kasauti.calls.log import CallLog
 from kasauti.core.errors import UsageError
@@ -33,7 +33,16 @@ from kasauti.decide.trial import Trial, run_trial
 from kasauti.registry.register import register
 from kasauti.registry.release import try_out
 from kasauti.registry.versions import Registry, Version, task_of
-from kasauti.watch.harvest import Category, Harvest, declare, harvest, needed_examples, new_categories, promise, promised
+from kasauti.watch.harvest import (
+    Category,
+    Harvest,
+    declare,
+    harvest,
+    needed_examples,
+    new_categories,
+    promise,
+    promised,
+)
 from kasauti.watch.weigh import Answered, Weighed, weigh
 
 FOLDER, MARK, AUDIT = "retrain", "retrain.json", "audit.json"
@@ -80,7 +89,7 @@ class Retrained:
         return {**made, "categories": [one.document() for one in self.categories]}
 
 
-def retrain(task: Task, log: CallLog, wanted: Wanted = Wanted(), progress: Progress = silent) -> Retrained:  # noqa: B008
+def retrain(task: Task, log: CallLog, wanted: Wanted = Wanted(), progress: Progress = silent) -> Retrained:
     """Take reviewed calls in, train, and weigh the candidate; see the module's docstring.
 
     Raises:
@@ -156,8 +165,12 @@ def _made(
     write_json(folder.path / AUDIT, [_plain(one) for one in findings])
     counts = Counter(str(one.severity) for one in findings)
     ended = replace(ended, audit=dict(counts))
-    if counts[Severity.STOP]:
-        worst = next(one for one in findings if one.severity is Severity.STOP)
+    # few rows are a reason against tuning alone
+    tuned = any(CATALOGUE[name].family == "tuned" for name in names)
+    worst = next(
+        (one for one in findings if one.severity is Severity.STOP and (tuned or one.check != "few_rows")), None
+    )
+    if worst is not None:
         return replace(ended, reason=f"the audit of the new data stops it: {worst.where}: {worst.what}")
     progress("retrain", 2, 4, "trial")
     trial = run_trial(task, names, progress)

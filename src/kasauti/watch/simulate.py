@@ -39,6 +39,9 @@ SHIFT, CATEGORY, BAD, WEEKS = 8, 20, 32, 52
 """Weeks, from 1, in which things begin; and how many there are."""
 CALLS, READ = 420, 100
 """A week's calls, and how many of them are drawn at random to be read."""
+LEARNT = 1500
+"""Reviewed calls that are learnt from, at most, evenly over the year, so that a year takes a minute. (The newest alone
+would have it forget what callers seldom ask: with the newest 900, `weigh` refused all candidates of some years.)"""
 COMPARED = 250
 """Texts of calls and of test rows that are compared in a week."""
 CANARY, NEXT = 5.0, 25.0
@@ -197,14 +200,10 @@ def _live(world: _World, week: int) -> None:
     for n in sorted(world.draw.sample(range(len(rows)), READ)):
         row, at, id = rows[n], moments[n], f"{week}-{n}"
         label, decided = str(row.answer), at + timedelta(days=world.draw.uniform(3, 10))  # a slow reviewer
-        review = Review(
-            call=id, at=at, version=world.number, answered=str(said[n].answer), label=label, sampled=True
-        )
+        review = Review(call=id, at=at, version=world.number, answered=str(said[n].answer), label=label, sampled=True)
         world.reviews.append((decided, review))
         world.read.append(
-            ReadCall(
-                call=id, at=at.isoformat(), version=world.number, fields=row.fields, label=label, sampled=True
-            )
+            ReadCall(call=id, at=at.isoformat(), version=world.number, fields=row.fields, label=label, sampled=True)
         )
     if world.candidate is not None:  # both answer all calls, and people read where they differ
         other = _ask(world.candidate[0], rows)
@@ -271,7 +270,7 @@ def _retrain(world: _World, week: int, now: datetime) -> None:
     task = replace(world.task, labels={**world.task.labels, **dict.fromkeys(added, "")})
     made = production_of(task, given, world.pools.train, [*world.pools.calibrate, *world.pools.test])
     world.rested = 0
-    candidate = _fit(task, [*world.pools.train, *made.train], world.pools.calibrate)
+    candidate = _fit(task, [*world.pools.train, *made.train[:: 1 + len(made.train) // LEARNT]], world.pools.calibrate)
 
     def answered(rows: Sequence[Example]) -> Answered:
         truth = [row.answer or "" for row in rows]
@@ -310,10 +309,10 @@ def _put_out_bad(world: _World, week: int) -> str | None:
 
 
 def _canary(world: _World, week: int) -> None:
-    """A candidate goes on only where it is surely better on the calls that both answered, and off where surely worse."""
+    """A candidate goes on only where it is surely better on calls that both answered, and off where surely worse."""
     if world.candidate is None:
         return
-    approach, number, is_bad, share = world.candidate
+    approach, number, is_bad, _ = world.candidate
     good, worse = world.disagreements["candidate"], world.disagreements["champion"]
     if mcnemar_exact(good, worse) > 0.01:
         return

@@ -6,9 +6,9 @@ line where the candidate does not win. It does not know how either was made.
 Three questions, each with its test:
 
 - Is it better? Exact McNemar on old and new rows together, p at most 0.05.
-- Has it lost on the old rows? The lower end of a one-sided 95% interval of the difference on all of them has to be above
+- Has it lost on the old rows? The lower end of a one-sided 95% interval of the difference on all has to be above
   minus the margin.
-- Has it forgotten a category? One in which it is worse by more than the margin, as observed, and surely worse at all (an
+- Has it forgotten a category? One in which it is worse by more than the margin, as observed, and surely worse (an
   exact one-sided sign test, p at most 0.05, not corrected for the number of categories: to miss a loss costs more than
   to look once too often). Nobody could prove of 30 rows that no 2% of them are lost, so that is not asked of a category
   by itself; `unproved` says where the interval leaves room for a loss.
@@ -156,14 +156,17 @@ def _loses(on_old: Comparison, low: float, margin: float, rows: int) -> str | No
     if low >= -margin:
         return None
     seen = f"{100 * on_old.difference:+.1f} points on {rows:,} old test rows, by the interval {100 * low:+.1f} or more"
-    return f"it may lose more than {100 * margin:g} points of what the version in service knows: {seen}"
+    mend = "more test rows, or --may-lose, would decide it" if on_old.difference >= -margin else "that is no gain"
+    return f"it may lose more than {100 * margin:g} points of what the version in service knows: {seen}; {mend}"
 
 
 def _wins(both: Comparison, new_rows: int) -> str | None:
     if both.difference > 0 and both.p_value <= LEVEL:
         return None
     seen = f"{100 * both.difference:+.1f} points on old and new rows together, p {both.p_value:.2g}"
-    few = "; no reviewed call is there to judge on" if not new_rows else f"; {new_rows:,} of the rows are reviewed calls"
+    few = (
+        "; no reviewed call is there to judge on" if not new_rows else f"; {new_rows:,} of the rows are reviewed calls"
+    )
     return f"it is not surely better than the version in service: {seen}{few}"
 
 
