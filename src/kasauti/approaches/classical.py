@@ -50,9 +50,10 @@ class Classical:
         self.model: Any = None
 
     def fit(self, train: Sequence[Example], choose: Sequence[Example], calibrate: Sequence[Example]) -> Self:
-        features = _features().fit([content(row) for row in train])
-        x_train = features.transform([content(r) for r in train])
-        x_choose = features.transform([content(r) for r in choose]) if choose else None
+        if choose:
+            features = _features().fit([content(row) for row in train])
+            x_train = features.transform([content(r) for r in train])
+            x_choose = features.transform([content(r) for r in choose])
         tried: dict[float, float] = {}
         for at, strength in enumerate(self.strengths if choose else ()):
             self.bench.progress("classical: choose", at, len(self.strengths), f"C = {strength:g}")

@@ -39,9 +39,11 @@ from kasauti.cli import (
     register,
     release,
     report,
+    retrain,
     review,
     rollback,
     serve,
+    simulate,
     train,
     trial,
     versions,
@@ -80,6 +82,8 @@ VERBS: dict[str, ModuleType] = {
     "review": review,
     "watch": watch,
     "doctor": doctor,
+    "retrain": retrain,
+    "simulate": simulate,
 }
 """Verb → its module: HELP (one line), ABOUT (a paragraph), `add(parser)`, `run(args)`."""
 

@@ -93,9 +93,10 @@ def remembering(task: Task, rankings: list[Ranking]) -> Mapping[str, Any]:
 
 def lay_out(task: Task, done: Audit, samples: int, rankings: Iterable[Ranking]) -> Desk:
     """The lists of rows that the reader can open: random ones first."""
-    parts = parts_of(done.divided.filed)
     rows = done.divided.rows
     key_of = {id(row): key for row, key in zip(rows, keys_of(rows), strict=True)}
+    # reviewed calls, which stand in no file, have been read
+    parts = {name: [row for row in part if id(row) in key_of] for name, part in parts_of(done.divided.filed).items()}
 
     def listed(places: Iterable[Place]) -> list[Row]:
         return [Row(key=key_of[id(row)], part=part, example=row) for part, row in places]

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> CommandResult:
 
     task, until = open_task(args), moment(args.until)
     channels, quiet = _channels(args), _quiet(args)
-    with _opened(args, task) as log:
+    with opened(args, task) as log:
         seen = look(task, log, until, version=args.version, by=args.by, texts=not args.no_inputs)
     told = notify(task, without_texts(seen.alerts), until, channels, quiet) if channels else []
     document = seen.document(task)
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> CommandResult:
     return CommandResult(document, [*_lines(seen), *_told(told)], 1 if seen.alerts else 0)
 
 
-def _opened(args: argparse.Namespace, task: Any) -> Any:
+def opened(args: argparse.Namespace, task: Any) -> Any:
+    """The call log, as a context that closes it. Raises `UsageError` where there is none yet."""
     import contextlib
     from pathlib import Path
 

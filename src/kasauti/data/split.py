@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kasauti.core.errors import DataError
 from kasauti.core.types import Example, Finding, Severity, Split, Task
@@ -18,6 +18,7 @@ from kasauti.data.conversation import PARTS, check_answer, check_labels_used, co
 from kasauti.data.decisions import Applied, apply_decisions, findings_of, log_path, standing
 from kasauti.data.duplicates import merge, near_groups, normalise
 from kasauti.data.log import record_version
+from kasauti.data.production import Production, production_rows, rows_path
 from kasauti.data.read import ReadLog
 from kasauti.data.stratified import Cluster, take
 from kasauti.data.versions import data_version, fingerprint, hash_test_rows
@@ -42,6 +43,8 @@ class Divided:
     findings: Sequence[Finding]
     rows: Sequence[Example]
     """All rows as they stand in the files, in their order; those that are in no part too."""
+    production: Production = field(default_factory=Production)
+    """Reviewed calls: those to learn from are in `train` of both splits, those to judge on stand beside them."""
 
 
 def load_split(task: Task, *, strict: bool = True, record: str | None = None) -> tuple[Split, list[Finding]]:
@@ -76,15 +79,18 @@ def divide(task: Task, *, strict: bool = True, record: str | None = None) -> Div
         parts = [_valid(task, rows, applied, log) for rows, log in zip(parts, logs.values(), strict=True)]
     train, validation, test = parts
     everything = (*train, *validation, *test)
-    if strict:
-        check_labels_used(task, applied.of(everything))
     near: list[list[str]] = []
     if not (validation and test):
         near = [[train[i].id for i in group] for group in near_groups([content(e) for e in train], NEAR)]
     filed, findings = make_split(task, train, validation, test, task.seed, clusters=near)
+    calls = production_rows(task, filed) if rows_path(task.folder).exists() else Production()
+    if strict:
+        check_labels_used(task, (*applied.of(everything), *calls.train, *calls.test))
+    if calls.train:
+        filed = _with_calls(task, filed, everything, calls)
     findings = [*(one for part, log in logs.items() for one in log.findings(part)), *findings, *findings_of(applied)]
     try:
-        decided = _decided(task, filed, everything, applied) if applied.met else filed
+        decided = _decided(task, filed, (*everything, *calls.train), applied) if applied.met else filed
     except DataError as error:
         if strict:
             raise
@@ -96,8 +102,17 @@ def divide(task: Task, *, strict: bool = True, record: str | None = None) -> Div
             part: applied.of(rows) if taken else rows
             for part, rows in zip(PARTS, (train, validation, test), strict=True)
         }
+        given |= {"production": calls.train} if calls.train else {}
         record_version(task.folder, decided.data_version, given, record)
-    return Divided(filed=filed, decided=decided, findings=findings, rows=everything)
+    return Divided(filed=filed, decided=decided, findings=findings, rows=everything, production=calls)
+
+
+def _with_calls(task: Task, filed: Split, everything: Sequence[Example], calls: Production) -> Split:
+    """Reviewed calls join the rows to learn from after the division, so that they move no other row."""
+    names = ("train", "validation_choose", "validation_calibrate", "test")
+    parts = {name: list(getattr(filed, name)) for name in names}
+    parts["train"] += calls.train
+    return _sealed(parts, data_version((*everything, *calls.train)), task.seed)
 
 
 def _valid(task: Task, rows: Sequence[Example], applied: Applied, log: ReadLog) -> tuple[Example, ...]:
