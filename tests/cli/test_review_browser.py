@@ -1,4 +1,4 @@
-"""Calls are reviewed with the keyboard in real browsers, by two at once and across a kill; nothing is lost or read twice."""
+"""Calls are reviewed with the keyboard in real browsers, by two at once and across a kill; nothing is lost."""
 
 from __future__ import annotations
 
