@@ -100,7 +100,7 @@ def _until(pairs: Pairs, end: int) -> Pairs:
 
 def _ends(releases: int, seed: int, **how: float) -> dict[str, Any]:
     generator = np.random.default_rng(seed)
-    ended = [release(generator, **how) for _ in range(releases)]
+    ended = [release(generator, CALLS, **how) for _ in range(releases)]
     counted = Counter(str(verdict) for verdict, _, _ in ended)
     return {
         **{str(verdict): counted[str(verdict)] / releases for verdict in Verdict if verdict is not Verdict.GO_ON},

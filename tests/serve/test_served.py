@@ -8,12 +8,13 @@ import pytest
 
 from kasauti.core.errors import UsageError
 from kasauti.core.task import load_task
+from kasauti.core.types import Ended
 from kasauti.data.split import load_split
 from kasauti.registry.register import register
-from kasauti.registry.release import promote, rollback
+from kasauti.registry.release import promote, rollback, try_out
 from kasauti.registry.versions import Registry
 from kasauti.serve.asked import row_of_conversation, rows_of
-from kasauti.serve.served import Question, Served
+from kasauti.serve.served import Both, Question, Served
 
 
 @pytest.fixture
@@ -80,3 +81,44 @@ def test_without_a_version_nothing_is_served(make_task):
         Served(task).follow()
     with pytest.raises(UsageError, match="nothing is loaded yet"):
         Served(task).answer([Question(row=rows_of(task, {"text": "a"})[0][0].row)])
+
+
+class Failing:
+    """An approach that has stopped working."""
+
+    def predict(self, examples):
+        raise RuntimeError("no memory")
+
+
+def test_a_candidate_that_fails_costs_no_caller_an_answer_and_has_it_told(tuned):
+    task, _ = tuned
+    served = Served(task)
+    try_out(served.registry, 2, 50, shadow=100)
+    served.follow()
+    asked, _ = rows_of(task, {"inputs": [{"text": "my card", "metadata": {"caller": n}} for n in range(40)]})
+    answers = served.answer(asked)
+    assert {one.version for one in answers} == {1, 2}
+    both = [
+        Both(id=f"{n}", asked=one, answered=given) for n, (one, given) in enumerate(zip(asked, answers, strict=True))
+    ]
+    for one in served.beside(both):
+        assert (one.champion.version, one.candidate.version) == (1, 2)
+    now = served._now
+    served._now = dataclasses.replace(now, candidate=dataclasses.replace(now.candidate, approach=Failing()))
+    again = served.answer(asked)
+    assert {one.version for one in again} == {1}
+    (told,) = served.beside([Both(id="x", asked=asked[0], answered=again[0])])
+    assert told.candidate.ended is Ended.FAILED
+    assert told.candidate.category == task.fallback
+
+
+def test_both_answer_the_share_of_the_calls_that_is_wanted(tuned):
+    task, _ = tuned
+    served = Served(task)
+    try_out(served.registry, 2, shadow=20)
+    served.follow()
+    assert {one.version for one in served.answer(rows_of(task, {"inputs": [{"text": "a"}] * 20})[0])} == {1}
+    assert abs(sum(served.asks_both(f"call {n}") for n in range(5000)) / 5000 - 0.2) < 0.02
+    rollback(served.registry)
+    served.follow()
+    assert not served.asks_both("call 1")
