@@ -103,10 +103,10 @@ def _send(strategy: Any, cases: int, seed: int, session: Any, found: _Found) -> 
         excluded = [undecided] if case.operation.path == "/v1/chat/completions" else []
         try:
             case.validate_response(answer, excluded_checks=excluded)
-        except (Exception, ExceptionGroup) as error:
+        except (Exception, BaseExceptionGroup) as error:
             found.violations += 1
             if len(found.first) < SHOWN:
-                told = error.exceptions if isinstance(error, ExceptionGroup) else [error]
+                told = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
                 found.first.append(f"{case.method} {case.operation.path}: {'; '.join(map(str, told))[:600]}")
 
     send()

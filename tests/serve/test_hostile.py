@@ -63,8 +63,8 @@ def quiet(text: str) -> None:
 PATHS = (
     "/../../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/%252e%252e%252fetc%252fpasswd",
     "/..\\..\\etc\\passwd", "/classify/..%00/etc/passwd", "/v1/models/../../../etc/passwd",
-    "/v1/models/%2e%2e%2ftask.yaml", "/v1/models/%00", "/.kasauti/keys.json", "/task.yaml",
-    "//evil.example/", "/%ff%fe", "/" + "a" * 20_000,
+    "/v1/models/%2e%2e%2ftask.yaml",
+    "/v1/models/%00", "/.kasauti/keys.json", "/task.yaml", "//evil.example/", "/%ff%fe", "/" + "a" * 20_000,
     "http://evil.example/task.yaml", "*",
 )  # fmt: skip
 

@@ -26,6 +26,8 @@ PROBLEM: Schema = {
         "instance": {"type": "string"},
     },
 }
+_EVENT: Schema = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
+"""A server-sent event, as tools that read the document see one."""
 REFUSALS = {
     "401": "no key, or an unknown one",
     "403": "the key's role may not do this",
@@ -75,7 +77,7 @@ def _complete(path: str, operation: Schema, task: Task) -> None:
     if path == "/classify":
         operation["responses"]["200"] = _json("the answer", {"oneOf": [_answer(task), _answers(task)]})
     if path == "/v1/chat/completions":
-        streamed = {"text/event-stream": {"schema": {"type": "string"}}}
+        streamed = {"text/event-stream": {"schema": _EVENT}}
         found = _json("a chat completion", _completion(task))
         operation["responses"]["200"] = {**found, "content": {**found["content"], **streamed}}
     if path == "/metrics":
