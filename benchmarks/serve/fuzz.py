@@ -50,7 +50,7 @@ def fuzz(address: str, cases: int, seed: int = 42, *, key: str | None = None) ->
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     document = f"{address}/openapi.json"
     schema = schemathesis.openapi.from_url(document, headers=headers, config=SchemathesisConfig.from_dict(known))
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [_operation(one) for one in schema.get_all_operations()]
     found = _Found()
     with requests.Session() as session:
         session.headers.update(headers)
@@ -76,6 +76,14 @@ class _Found:
         self.cases = self.violations = 0
         self.statuses: dict[str, Counter[int]] = {}
         self.first: list[str] = []
+
+
+def _operation(given: Any) -> Any:
+    from schemathesis.core.result import Ok
+
+    if not isinstance(given, Ok):
+        raise RuntimeError(f"the OpenAPI document is at fault: {given.err()}")
+    return given.ok()
 
 
 def _send(strategy: Any, cases: int, seed: int, session: Any, found: _Found) -> None:
