@@ -172,10 +172,11 @@ def test_steps_are_done_once_and_a_newer_database_is_refused(log, where, monkeyp
         assert after.get("a") == call("a")
         with after.database.read() as connection:
             done = connection.execute(text("SELECT step FROM steps ORDER BY step")).scalars().all()
-        assert done == [1, 2]
+        assert done == list(range(1, len(newer) + 1))
         after.close()
     monkeypatch.undo()
-    with pytest.raises(UsageError, match="step 2, and this Kasauti knows 1"):
+    known = len(steps.STEPS)
+    with pytest.raises(UsageError, match=f"step {known + 1}, and this Kasauti knows {known}"):
         CallLog.open(where)
 
 

@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 from tests.calls.conftest import NOON, call
 
+from kasauti.calls import steps
 from kasauti.calls.keep import erase
+from kasauti.calls.log import CallLog
 from kasauti.calls.reviews import Reviews
 from kasauti.calls.shadows import DISAGREEMENT, Shadow, Shadows, Told
 from kasauti.core.types import Ended
@@ -49,3 +51,18 @@ def test_a_pair_whose_call_has_not_come_waits(shadows):
 def test_a_pair_goes_with_its_call(log, shadows):
     assert erase(log, caller="b" * 32) == 1
     assert [one.call_id for one in shadows.read(1, 2, NOON, 10)] == ["a", "c"]
+
+
+def test_a_log_from_before_there_were_pairs_keeps_its_calls_and_takes_pairs(where, monkeypatch):
+    now = steps.STEPS
+    for place in ("kasauti.calls.steps.STEPS", "kasauti.calls.database.STEPS"):
+        monkeypatch.setattr(place, now[:1])
+    before = CallLog.open(where)
+    before.append([call("a")])
+    before.close()
+    for place in ("kasauti.calls.steps.STEPS", "kasauti.calls.database.STEPS"):
+        monkeypatch.setattr(place, now)
+    after = CallLog.open(where)
+    Shadows(after).append([pair("a")])
+    assert (after.get("a"), Shadows(after).read(1, 2, NOON, 9)) == (call("a"), [pair("a")])
+    after.close()
