@@ -1,8 +1,8 @@
 """Reviewed calls in; a new version, or the reason why not.
 
 Walks in: a task with a version in service, and its call log. Walks out: a registered candidate that won over the
-version in service and forgot nothing that matters, on its share of the callers where one is named; else one line that says why
-there is none. It decides by `weigh.py`.
+version in service and forgot nothing that matters, on its share of the callers where one is named; else one line that
+says why there is none. It decides by `weigh.py`.
 
 Every step is found again after a kill: rows are added once each, the trial goes on where it stopped, a version with the
 same content is registered once, and a share that stands already is not noted twice. What was decided is the mark of
