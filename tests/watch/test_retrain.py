@@ -189,12 +189,12 @@ def test_killed_at_any_step_it_ends_as_if_it_had_not_been(task, log, ask, tmp_pa
     )
     words = ["retrain", "--task", task.folder, "--calls", str(tmp_path / "calls.db"), "--canary", "5", "--json"]
     killed = 0
-    for at in (30, 245, 258):
+    for at in (30, 222):
         done = subprocess.run(
             [sys.executable, "-c", script, str(at), *words], capture_output=True, env=dict(os.environ), check=False
         )
         killed += done.returncode == -signal.SIGKILL
-    assert killed >= 2
+    assert killed == 2
     assert main(words) == 0
     standing = Registry(task).standing()
     assert (sorted(standing.versions), standing.candidate) == ([1, 2], 2)

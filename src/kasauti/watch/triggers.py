@@ -64,7 +64,7 @@ def triggers(
 def _accuracy(version: Version, alerts: Sequence[Finding], sight: Mapping[str, Any]) -> Trigger:
     alert = next((one for one in alerts if one.check == "accuracy"), None)
     if alert is not None:
-        mend = "Correct the reviewed mistakes, add them to the training data, and run `kasauti trial`."
+        mend = "Run `kasauti retrain`: reviewed calls go into the training data."
         return Trigger(name="accuracy", stands=True, what=alert.what, mend=mend)
     read = int(sight.get("reviews", 0))
     recent = sight.get("recent")
@@ -85,7 +85,7 @@ def _category(task: Task, version: Version, reviews: Sequence[Review]) -> Trigge
         parts = [f"task.yaml lists {', '.join(added)}"] if added else []
         parts += [f"reviewers gave {label} {number} times" for label, number in often.items()]
         what = f"version {version.number} does not know every category: {'; '.join(parts)}"
-        mend = "List new labels in task.yaml with examples of each in the training data, and run `kasauti trial`."
+        mend = 'Run `kasauti retrain --new-category "NAME: what belongs to it"`, which says how many examples it takes.'
         return Trigger(name="new category", stands=True, what=what, mend=mend)
     few = f"; reviewers gave {sum(named.values())} unknown labels, fewer than {NEW} of any" if named else ""
     return Trigger(name="new category", stands=False, what=f"version {version.number} knows every category{few}")
@@ -113,5 +113,5 @@ def _base(task: Task, version: Version) -> Trigger:
 def _corrections(version: Version, reviews: Sequence[Review]) -> Trigger:
     wrong = [one for one in reviews if one.version == version.number and not one.right]
     what = f"{len(wrong):,} calls of version {version.number} were corrected by reviewers ({CORRECTED} are worth it)"
-    mend = "Add the corrected calls to the training data, and run `kasauti trial`."
+    mend = "Run `kasauti retrain`."
     return Trigger(name="corrections", stands=len(wrong) >= CORRECTED, what=what, mend=mend)
