@@ -156,7 +156,9 @@ def test_a_cap_of_nothing_sends_nothing(make, server):
 def test_no_more_requests_are_under_way_than_is_allowed(make, server):
     server.fault({"seconds": 0.05}, repeat=20)
     make(concurrency=3).predict(rows(20))
-    assert 1 < max(one["under_way"] for one in server.seen) <= 3
+    under_way = [one["under_way"] for one in server.seen]
+    # What a test before this one has hung up on may still be answered, and counts throughout.
+    assert 1 <= max(under_way) - min(under_way) <= 2
 
 
 def test_no_more_requests_are_sent_in_a_minute_than_is_allowed_whatever_sends_them(make, server, monkeypatch):

@@ -5,6 +5,7 @@ A real command in a session of its own; the signal goes to all its processes, as
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -30,10 +31,11 @@ if __name__ == "__main__":
 
 def children(pid: int) -> list[int]:
     """Processes that the process has started, by number."""
-    try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+    found = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):  # whichever of its threads did
+        with contextlib.suppress(OSError):
+            found += [int(one) for one in thread.read_text().split()]
+    return found
 
 
 def provers(pid: int) -> list[int]:

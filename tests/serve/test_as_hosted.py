@@ -23,5 +23,5 @@ def test_a_service_answers_as_a_hosted_model(server, tmp_path: Path):
     approach = Hosted(Workbench(task)).fit((), (), split.validation_calibrate)
     told = [server.ask("/classify", dict(row.fields)).json["category"] for row in split.test]
     assert [p.answer for p in approach.predict(split.test)] == told
-    assert approach.about()["confidence"] == "none"  # the service gives no alternatives of tokens
+    assert approach.about()["confidence"] == "log-probabilities of the server"
     assert approach.about()["validation_accuracy"] == pytest.approx(1.0, abs=0.2)

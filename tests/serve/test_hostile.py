@@ -96,7 +96,7 @@ BODY = b'{"text": "my card"}'
         (HEAD + b"Bad Name: b\r\nContent-Length: 19\r\n\r\n" + BODY, (400,)),
         (HEAD + b"A: b\x00c\r\nContent-Length: 19\r\n\r\n" + BODY, (400,)),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500 + b"\r\n\r\n", (400,)),
-        (b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n", (400, 404, 505)),
+        (b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n", (400, 403, 404, 505)),
     ],
 )
 def test_broken_requests_are_refused(attacked, sent, statuses):
