@@ -21,10 +21,11 @@ ALONE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_P
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help demo test bench lint docs clean
+.PHONY: help demo test test-slow bench lint docs clean
 help:
 	@echo "make demo     the whole job on the bundled task and model: verdict and report in ./demo"
-	@echo "make test     every test; ARGS=... goes to pytest, WORKERS=$(WORKERS) is the number of processes"
+	@echo "make test     the tests; ARGS=... goes to pytest, WORKERS=$(WORKERS) is the number of processes"
+	@echo "make test-slow  the few that take longest: servers killed again and again, several processes, browsers"
 	@echo "make bench    the benchmarks; figures in benchmarks/results; ARGS=... names some of them"
 	@echo "make lint     ruff and mypy"
 	@echo "make docs     rewrite what the documentation takes from the code"
@@ -34,7 +35,10 @@ demo: $(RUN)
 	@$(BIN)/kasauti demo demo $(ARGS)
 
 test: $(DEV)
-	@$(ALONE) $(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+	@$(ALONE) $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" $(ARGS)
+
+test-slow: $(DEV)
+	@$(ALONE) $(BIN)/python -m pytest -q -n $(WORKERS) -m slow $(ARGS)
 
 bench: $(BENCH)
 	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/run.py $(ARGS)
