@@ -103,6 +103,8 @@ def test_decisions_come_back_from_other_tools_once(log: CallLog, form: str) -> N
     decided = list(queue.decisions())
     calls = [log.get(one.call_id) for one in decided]
     document = write(form, calls, decided)
+    own = read(document, ["card", "refund", "parcel"], "queue.json", ["asha"])
+    assert [queue.bring(one.call_id, one.reviewer, one.label) for one in own] == [False, False]
     found = read(document, ["card", "refund", "parcel"], "queue.json")
     assert [(one.call_id, one.label) for one in found] == [(one.call_id, "card") for one in decided]
     assert [queue.bring(one.call_id, one.reviewer, one.label) for one in found] == [True, True]

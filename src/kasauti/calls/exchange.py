@@ -43,12 +43,14 @@ def write(form: str, calls: Iterable[Call], decided: Iterable[Decision] = ()) ->
     return [make(call, said.get(call.id, [])) for call in calls]
 
 
-def read(document: Any, labels: Collection[str], source: str) -> list[Brought]:
+def read(document: Any, labels: Collection[str], source: str, known: Collection[str] = ()) -> list[Brought]:
     """Decisions of a document in either format, which is told by its looks.
 
     Args:
         document: as parsed from JSON.
         source: its name, for errors.
+        known: names of our own reviewers: a decision of theirs that went out and comes back is theirs, not another
+            person's.
 
     Raises:
         DataError: it is neither, or a decision gives a label that the task does not have.
@@ -56,10 +58,11 @@ def read(document: Any, labels: Collection[str], source: str) -> list[Brought]:
     if not isinstance(document, list) or not all(isinstance(one, Mapping) for one in document):
         raise DataError("is no list of tasks or records", where=source, mend="Export JSON, not JSON-MIN or CSV.")
     found: list[Brought] = []
+    people = {str(uuid.uuid5(_PEOPLE, name)): name for name in known}
     for place, one in enumerate(document, 1):
         where, before = f"{source}, entry {place}", len(found)
         try:
-            found += list(_from_task(one) if "data" in one else _from_record(one))
+            found += list(_from_task(one, known) if "data" in one else _from_record(one, people))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             mend = "It has to hold the id of its call: review what `kasauti review export` wrote."
             raise DataError("is no task of Label Studio and no record of Argilla", where=where, mend=mend) from None
@@ -102,7 +105,7 @@ def _choice(field: str, label: str) -> dict[str, Any]:
     return {"from_name": QUESTION, "to_name": field, "type": "choices", "value": {"choices": [label]}}
 
 
-def _from_task(task: Mapping[str, Any]) -> Iterable[Brought]:
+def _from_task(task: Mapping[str, Any], known: Collection[str]) -> Iterable[Brought]:
     id = task["data"]["call_id"]
     if not isinstance(id, str):
         raise TypeError(id)
@@ -111,7 +114,9 @@ def _from_task(task: Mapping[str, Any]) -> Iterable[Brought]:
         if labels and not one.get("was_cancelled"):
             by = one.get("completed_by")
             who = by.get("email") or by.get("id") if isinstance(by, Mapping) else by
-            yield Brought(call_id=id, reviewer=_name(who, "label-studio"), label=str(labels[0]))
+            yield Brought(
+                call_id=id, reviewer=who if who in known else _name(who, "label-studio"), label=str(labels[0])
+            )
 
 
 def _record(call: Call, said: list[Decision]) -> dict[str, Any]:
@@ -130,13 +135,14 @@ def _record(call: Call, said: list[Decision]) -> dict[str, Any]:
     }
 
 
-def _from_record(record: Mapping[str, Any]) -> Iterable[Brought]:
+def _from_record(record: Mapping[str, Any], people: Mapping[str, str]) -> Iterable[Brought]:
     id = record["id"]
     if not isinstance(id, str) or "fields" not in record:
         raise TypeError(id)
     for one in (record.get("responses") or {}).get(QUESTION) or ():
         if one["value"] is not None:
-            yield Brought(call_id=id, reviewer=_name(one.get("user_id"), "argilla"), label=str(one["value"]))
+            who = str(one.get("user_id") or "")
+            yield Brought(call_id=id, reviewer=people.get(who) or _name(who, "argilla"), label=str(one["value"]))
 
 
 def _name(who: Any, tool: str) -> str:

@@ -119,8 +119,9 @@ def _import(log: CallLog, task: Task, file: str | None) -> CommandResult:
         raise UsageError("import needs a file", mend="Write `kasauti review import queue.json`.")
     if not Path(file).is_file():
         raise UsageError("there is no such file", where=file, mend="Give the JSON that the tool exported.")
-    found = read(read_json(Path(file)), list(task.labels), file)
     queue = Reviews(log)
+    known = {one.reviewer for one in queue.decisions()}
+    found = read(read_json(Path(file)), list(task.labels), file, known)
     new = sum(queue.bring(one.call_id, one.reviewer, one.label) for one in found)
     told = {"decisions": len(found), "new": new}
     rest = f"; {len(found) - new:,} were there already, or their calls are not" if new < len(found) else ""
