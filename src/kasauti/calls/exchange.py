@@ -114,9 +114,8 @@ def _from_task(task: Mapping[str, Any], known: Collection[str]) -> Iterable[Brou
         if labels and not one.get("was_cancelled"):
             by = one.get("completed_by")
             who = by.get("email") or by.get("id") if isinstance(by, Mapping) else by
-            yield Brought(
-                call_id=id, reviewer=who if who in known else _name(who, "label-studio"), label=str(labels[0])
-            )
+            name = str(who) if who in known else _name(who, "label-studio")
+            yield Brought(call_id=id, reviewer=name, label=str(labels[0]))
 
 
 def _record(call: Call, said: list[Decision]) -> dict[str, Any]:
