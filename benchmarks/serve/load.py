@@ -132,8 +132,8 @@ async def over(port: int, column: str, texts: list[str], per_second: float, seco
     return seen
 
 
-def engine(folder: Path, texts: list[str], seconds: float) -> float:
-    """Rows a second of the version that answers, asked directly."""
+def engine(folder: Path, texts: list[str], seconds: float) -> tuple[str, float]:
+    """The approach of the version that answers, and its rows a second, asked directly."""
     from kasauti.core.task import load_task
     from kasauti.serve.served import Question, Served, row_of
 
@@ -147,7 +147,7 @@ def engine(folder: Path, texts: list[str], seconds: float) -> float:
         rows = [row_of(now.task, {column: texts[(at + n) % len(texts)]}) for n in range(BATCH)]
         served.answer([Question(row=row) for row in rows])
         at, done = at + BATCH, done + BATCH
-    return done / spent
+    return now.approach.name, done / spent
 
 
 def told(seconds: list[float]) -> dict[str, float | int]:
@@ -173,8 +173,8 @@ def run(folder: Path, connections: int, seconds: float, overload: float) -> dict
     from serve.durable import Service
 
     column, texts = texts_of(folder)
-    own = engine(folder, texts, min(seconds, 20.0))
-    service = Service(folder).ready()
+    approach, own = engine(folder, texts, min(seconds, 20.0))
+    service = Service(folder, "--queue-seconds", "60").ready()  # nobody is turned away here
     try:
         asyncio.run(full(service.port, column, texts, connections, min(seconds, 3.0)))  # warm
         before, began = _cpu(service.process.pid), time.process_time()
@@ -190,7 +190,7 @@ def run(folder: Path, connections: int, seconds: float, overload: float) -> dict
     finally:
         code = service.stop()
     return {
-        "engine_rows_per_second": round(own, 1),
+        "approach": approach, "engine_rows_per_second": round(own, 1),
         "full": {
             "connections": connections, "seconds": seconds, "answers_per_second": round(rate, 1),
             "share_of_engine": round(rate / own, 3), "wanted_share": WANTED,
@@ -232,8 +232,10 @@ def main(arguments: list[str] | None = None) -> int:
     at = datetime.now(UTC).isoformat(timespec="seconds")
     found = {"at": at, "machine": machine(), "load": round(os.getloadavg()[0], 1), **found}
     if not given.dry:
+        file = RESULTS / "load.json"
+        kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
         RESULTS.mkdir(exist_ok=True)
-        write_json(RESULTS / "load.json", found)
+        write_json(file, {**kept, found["approach"]: found})
     print(json.dumps(found))
     return 0
 
